@@ -1,0 +1,15 @@
+//! What Trimer knows without any tensor: modalities, labels, corpora on disk, importers of foreign
+//! formats, metrics and statistics. It compiles in seconds and serves a plain analyst alone.
+
+pub mod corpus;
+pub mod error;
+pub mod import;
+pub mod label;
+pub mod metrics;
+pub mod modality;
+pub mod stats;
+pub mod store;
+
+pub use error::Hint;
+pub use label::{Head, HeadMap, LabelSpace};
+pub use modality::{Modality, ModalityMap, ModalitySet};
