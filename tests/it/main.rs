@@ -1,1 +1,6 @@
-//! Integration tests.
+//! All integration tests in one binary. Tests against reference fixtures are named `parity_*`; they
+//! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and skip without either.
+
+mod golden;
+mod parity_blocks;
+mod parity_lfmim;

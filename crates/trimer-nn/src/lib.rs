@@ -1,1 +1,17 @@
-//! Part of Trimer: to come.
+//! Everything that needs tensors: layers, models, losses, the training loop and inference.
+
+pub mod batch;
+pub mod config;
+pub mod error;
+pub mod files;
+pub mod layers;
+pub mod losses;
+pub mod models;
+pub mod recorder;
+pub mod weights;
+
+pub use burn;
+pub use batch::{Batch, InputSpec, Sampling, Sequence};
+pub use error::{NnError, Result};
+pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
+pub use recorder::Recorder;

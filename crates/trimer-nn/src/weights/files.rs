@@ -1,0 +1,82 @@
+//! Weights on disk: safetensors both ways, PyTorch checkpoints inwards.
+
+use super::{NamedTensor, load_state_dict};
+use crate::error::{NnError, Result};
+use crate::models::FusionModel;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+/// Puts the weights of a `.safetensors`, `.pth` or `.pt` file into the model.
+///
+/// The prefix `module.` of data-parallel checkpoints is removed.
+///
+/// # Errors
+/// When the file cannot be read, or its tensors are not the model's: every missing, surplus and
+/// misshapen key is named.
+pub fn load_weights<M: FusionModel>(model: M, path: &Path) -> Result<M> {
+    let state = read_tensors(path)?;
+    load_state_dict(model, &state)
+        .map_err(|reason| NnError::Weights { path: path.to_owned(), reason })
+}
+
+/// Every tensor of a weights file as f32.
+///
+/// # Errors
+/// When the file cannot be read or has an unknown form.
+pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
+    let bytes = fs::read(path).map_err(NnError::io("read", path))?;
+    let weights_error = |reason: String| NnError::Weights { path: path.to_owned(), reason };
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| weights_error(e.to_string()))?;
+    let mut all = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let values = decode(view.dtype(), view.data())
+            .ok_or_else(|| weights_error(format!("`{name}` has the unsupported type {:?}", view.dtype())))?;
+        let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
+        all.insert(name, NamedTensor { shape: view.shape().to_vec(), values });
+    }
+    Ok(all)
+}
+
+fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    let values = match dtype {
+        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
+        _ => return None,
+    };
+    Some(values)
+}
+
+/// Writes tensors as safetensors: to a sibling file first, which then takes the name.
+///
+/// The same tensors and metadata always give the same bytes.
+///
+/// # Errors
+/// When the file cannot be written; an older file of that name is then still whole.
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, NamedTensor>,
+    metadata: &[(&str, String)],
+) -> Result<()> {
+    let raw: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(k, t)| (k.clone(), t.shape.clone(), t.values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let invalid = |e: safetensors::SafeTensorError| NnError::Weights { path: path.to_owned(), reason: e.to_string() };
+    let mut views = Vec::with_capacity(raw.len());
+    for (key, shape, bytes) in &raw {
+        views.push((key, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(invalid)?));
+    }
+    // One entry at most: the header keeps metadata in a hash map, whose order would vary.
+    let metadata = (!metadata.is_empty()).then(|| {
+        let joined: serde_json::Map<_, _> =
+            metadata.iter().map(|(k, v)| ((*k).to_owned(), serde_json::Value::from(v.as_str()))).collect();
+        HashMap::from([("trimer".to_owned(), serde_json::Value::Object(joined).to_string())])
+    });
+    let bytes = safetensors::serialize(views, metadata).map_err(invalid)?;
+    crate::files::write_atomic(path, &bytes)
+}
