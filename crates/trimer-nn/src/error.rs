@@ -96,6 +96,12 @@ pub enum NnError {
         #[source]
         source: std::io::Error,
     },
+    /// A corpus could not be read.
+    #[error(transparent)]
+    CorpusFile(#[from] trimer_core::corpus::CorpusError),
+    /// Predictions could not be judged.
+    #[error(transparent)]
+    Metric(#[from] trimer_core::metrics::MetricError),
 }
 
 impl NnError {
@@ -121,6 +127,7 @@ impl Hint for NnError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
             }
+            Self::CorpusFile(e) => e.hint(),
             _ => None,
         }
     }

@@ -2,12 +2,16 @@
 
 pub mod batch;
 pub mod config;
+pub mod data;
 pub mod error;
 pub mod files;
 pub mod layers;
 pub mod losses;
 pub mod models;
+pub mod optim;
+pub mod predict;
 pub mod recorder;
+pub mod train;
 pub mod weights;
 
 pub use burn;

@@ -26,17 +26,31 @@ pub fn load_weights<M: FusionModel>(model: M, path: &Path) -> Result<M> {
 /// # Errors
 /// When the file cannot be read or has an unknown form.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
+    Ok(read_file(path)?.0)
+}
+
+/// Tensors and our own metadata.
+type FileContent = (BTreeMap<String, NamedTensor>, BTreeMap<String, String>);
+
+/// As [`read_tensors`], with what [`write_safetensors`] stored beside them.
+pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
     let bytes = fs::read(path).map_err(NnError::io("read", path))?;
-    let weights_error = |reason: String| NnError::Weights { path: path.to_owned(), reason };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| weights_error(e.to_string()))?;
+    let bad = |reason: String| NnError::Weights { path: path.to_owned(), reason };
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
     let mut all = BTreeMap::new();
     for (name, view) in file.iter() {
         let values = decode(view.dtype(), view.data())
-            .ok_or_else(|| weights_error(format!("`{name}` has the unsupported type {:?}", view.dtype())))?;
+            .ok_or_else(|| bad(format!("`{name}` has the unsupported type {:?}", view.dtype())))?;
         let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
         all.insert(name, NamedTensor { shape: view.shape().to_vec(), values });
     }
-    Ok(all)
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
+    let ours = header.metadata().as_ref().and_then(|m| m.get("trimer"));
+    let metadata = match ours {
+        Some(text) => serde_json::from_str(text).map_err(|e| bad(e.to_string()))?,
+        None => BTreeMap::new(),
+    };
+    Ok((all, metadata))
 }
 
 fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
@@ -46,6 +60,8 @@ fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
         Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
+        Dtype::I32 => data.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect(),
+        Dtype::U8 | Dtype::BOOL => data.iter().map(|b| f32::from(*b)).collect(),
         _ => return None,
     };
     Some(values)

@@ -2,6 +2,7 @@
 
 mod files;
 
+pub(crate) use files::read_file;
 pub use files::{load_weights, read_tensors, write_safetensors};
 
 use crate::error::Result;
