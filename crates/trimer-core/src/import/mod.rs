@@ -3,6 +3,7 @@
 //! One format is one file here and one line in [`IMPORTERS`].
 
 mod error;
+pub mod folder;
 mod score;
 
 pub use error::{ImportError, Refusal};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] = &[];
+pub const IMPORTERS: &[&dyn Importer] = &[&folder::Folder];
 
 /// The importer with this id.
 ///
