@@ -4,3 +4,4 @@
 mod golden;
 mod parity_blocks;
 mod parity_lfmim;
+mod parity_metrics;

@@ -92,7 +92,10 @@ fn attention_agrees_with_every_kind_of_mask() {
             let source = memory.clone().unwrap_or_else(|| x.clone());
             let (out, weights) = attention.forward_cross(x.clone(), source, &mask, &mut Recorder::eval());
             assert_close(&key("out"), &to_vec(out.clone()), &fixture.get(&key("output.out")).values, OUTPUT, 0.0);
-            assert_close(&key("weights"), &to_vec(weights), &fixture.get(&key("output.weights")).values, OUTPUT, 0.0);
+            // Long sequences come without the weights, which would be large.
+            if let Some(reference) = fixture.tensors.get(&key("output.weights")) {
+                assert_close(&key("weights"), &to_vec(weights), &reference.values, OUTPUT, 0.0);
+            }
             if memory.is_none() {
                 let fast = attention.forward(x.clone(), &mask, &mut Recorder::eval());
                 assert_close(&key("self"), &to_vec(fast), &fixture.get(&key("output.out")).values, OUTPUT, 0.0);
@@ -128,10 +131,7 @@ fn layer_norm_agrees() {
             let x = as3("input.x").require_grad();
             let y = norm.forward(x.clone());
             let reference = fixture.get(&key("output.out"));
-            // Where a row is constant, float32 depends on how the mean is accumulated.
-            let rounding = fixture.info["float32_vs_float64"][format!("case{case}")].clone();
-            let slack = |k: &str| rounding[k]["max_abs"].as_f64().unwrap_or(0.0) as f32 * 20.0;
-            assert_close(&key("out"), &to_vec(y.clone()), &reference.values, OUTPUT, slack("out"));
+            assert_close(&key("out"), &to_vec(y.clone()), &reference.values, OUTPUT, 0.0);
             let loss = (y * as3("input.grad_output")).sum();
             check_gradients(&fixture, &prefix, &norm, str::to_owned, &[("x", &x)], &loss);
         }
@@ -220,6 +220,52 @@ fn positions_agree_and_skip_zero_channels() {
             let y = SinusoidalPositions::new(time, d).add_where_nonzero(input);
             let ours: Vec<f32> = to_vec(y).iter().zip(&x).map(|(y, x)| y - x).collect();
             assert_close(key, &ours, &expected.values, 0.0, tolerance);
+        }
+    }
+}
+
+#[test]
+fn optimizers_and_clipping_agree() {
+    use std::collections::BTreeMap;
+    use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};
+
+    for name in names("block_optimisers") {
+        let fixture = Fixture::open(&name);
+        for case in fixture.info["cases"].as_array().unwrap() {
+            let key = |k: &str| format!("case{}.{k}", case["case"]);
+            let number = |k: &str, default: f64| case[k].as_f64().unwrap_or(default);
+            let rule = match case["optimiser"].as_str().unwrap() {
+                "SGD" => Rule::Sgd,
+                "Adam" => Rule::Adam,
+                "AdamW" => Rule::AdamW,
+                other => panic!("unknown optimiser {other}"),
+            };
+            let betas = case["betas"].as_array();
+            let beta = |i: usize, default: f64| betas.map_or(default, |b| b[i].as_f64().unwrap());
+            let cfg = OptimizerConfig {
+                rule,
+                momentum: number("momentum", 0.0),
+                nesterov: case["nesterov"].as_bool().unwrap_or(false),
+                // PyTorch's AdamW decays by 0.01 unless told otherwise, the others do not.
+                weight_decay: number("weight_decay", if rule == Rule::AdamW { 0.01 } else { 0.0 }),
+                beta1: beta(0, 0.9),
+                beta2: beta(1, 0.999),
+                eps: number("eps", 1e-8),
+            };
+            let start = fixture.get(&key("param"));
+            let grads = fixture.get(&key("grads"));
+            let after = fixture.get(&key("params_after"));
+            let n = start.values.len();
+            let mut optimizer = Optimizer::new(cfg);
+            let mut layer = param::<2>(&fixture, &key("param")).map(|p| p);
+            for (step, (grad, expected)) in grads.values.chunks(n).zip(after.values.chunks(n)).enumerate() {
+                let mut all = BTreeMap::from([(String::new(), Tensor::from_data(grad, &Device::flex()))]);
+                if let Some(max_norm) = case["clip_grad_norm"].as_f64() {
+                    clip_by_norm(&mut all, max_norm);
+                }
+                layer = optimizer.step(layer, all, number("lr", f64::NAN));
+                assert_close(&key(&format!("step {step}")), &to_vec(layer.val()), expected, OUTPUT, 0.0);
+            }
         }
     }
 }

@@ -222,3 +222,49 @@ fn long_audio_is_cut_and_short_audio_padded_as_in_the_reference() {
         }
     }
 }
+
+#[test]
+fn the_training_trace_agrees() {
+    use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
+    use trimer::nn::train::schedule::{ScheduleConfig, Shape};
+
+    let device = Device::flex().autodiff();
+    for name in names("lfmim_train_trace") {
+        let fixture = Fixture::open(&name);
+        let n_batches = (0..).take_while(|b| fixture.has(&format!("batch{b}.input.text"))).count();
+        let spec = spec(&fixture, "batch0.");
+        let mut model = model(&fixture, &spec, &device);
+        let mut optimizer = Optimizer::new(OptimizerConfig {
+            rule: Rule::Sgd,
+            weight_decay: 0.0,
+            ..OptimizerConfig::default()
+        });
+        let schedule = ScheduleConfig { shape: Shape::InverseEpoch, ..ScheduleConfig::default() };
+        let batches: Vec<Batch> =
+            (0..n_batches).map(|b| batch(&fixture, &format!("batch{b}."), &spec, &device)).collect();
+        let totals = &fixture.get("total_loss").values;
+        // "... SGD lr 0.005 ..."
+        let procedure = fixture.info["procedure"].as_str().unwrap();
+        let lr: f64 = procedure.split("lr ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let tolerance = 1e-4;
+        for (step, expected) in totals.iter().enumerate() {
+            let batch = &batches[step % n_batches];
+            let output = model.forward(batch, &mut Recorder::eval());
+            let loss = loss(&output, batch);
+            assert_close(&format!("loss {step}"), &to_vec(loss.clone()), &[*expected], tolerance, 0.0);
+            let grads = gradients(&model, loss.backward());
+            let factor = schedule.factor_at(step as u64, n_batches, totals.len() / n_batches, 1.0);
+            model = optimizer.step(model, grads, lr * factor);
+        }
+        for (key, ours) in state_dict(&model) {
+            assert_close(&key, &ours.values, &fixture.get(&format!("after.{key}")).values, tolerance, 1e-5);
+        }
+        for (b, batch) in batches.iter().enumerate() {
+            let output = model.valid().forward(batch, &mut Recorder::eval());
+            for head in Head::ALL {
+                let key = format!("batch{b}.final_output.{}", name_of(&fixture, head));
+                assert_close(&key, &to_vec(output.logits.get(head).clone().unwrap()), &fixture.get(&key).values, tolerance, 0.0);
+            }
+        }
+    }
+}

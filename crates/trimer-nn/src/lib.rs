@@ -10,6 +10,7 @@ pub mod losses;
 pub mod models;
 pub mod optim;
 pub mod predict;
+pub mod predictions_file;
 pub mod recorder;
 pub mod train;
 pub mod weights;

@@ -64,16 +64,12 @@ pub fn are_sims_classes<S: AsRef<str>>(classes: &[S]) -> bool {
 /// which they are stored.
 pub fn sims_class(score: f64) -> u32 {
     let score = score as f32;
-    if score > 0.6 {
-        4
-    } else if score > 0.0 {
-        3
-    } else if score >= 0.0 {
-        2
-    } else if score >= -0.6 {
-        1
-    } else {
-        0
+    match score {
+        s if s > 0.6 => 4,
+        s if s > 0.0 => 3,
+        s if s >= 0.0 => 2,
+        s if s >= -0.6 => 1,
+        _ => 0,
     }
 }
 

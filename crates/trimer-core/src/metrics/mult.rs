@@ -126,7 +126,8 @@ pub fn binary_emotions(
     logits: &[f64],
     n_emotions: usize,
 ) -> Option<Vec<BinaryMetrics>> {
-    if n_emotions == 0 || truth.len() % n_emotions != 0 || logits.len() != 2 * truth.len() {
+    if n_emotions == 0 || !truth.len().is_multiple_of(n_emotions) || logits.len() != 2 * truth.len()
+    {
         return None;
     }
     let metrics = (0..n_emotions)

@@ -25,7 +25,10 @@ impl LayerNorm {
     /// # Shapes
     /// - `x` and result: `[.., d_model]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let centred = x.clone() - x.mean_dim(D - 1);
+        let rough = x.clone() - x.mean_dim(D - 1);
+        // Once more: the mean of a nearly constant row is off by rounding, and the division by a
+        // deviation of almost nothing would blow that up.
+        let centred = rough.clone() - rough.mean_dim(D - 1);
         let variance = centred.clone().square().mean_dim(D - 1);
         let normal = centred / (variance + EPSILON).sqrt();
         normal * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()

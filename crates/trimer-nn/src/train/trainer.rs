@@ -199,7 +199,7 @@ impl Trainer<'_> {
                 epochs: cfg.epochs,
                 step: p.step,
                 steps_per_epoch: batches.len(),
-                losses: mean_losses(p, objective, &state.model),
+                losses: mean_losses(p),
                 samples_per_s,
             });
             let due = cfg.checkpoint_steps > 0 && p.step.is_multiple_of(cfg.checkpoint_steps);
@@ -283,7 +283,7 @@ impl Trainer<'_> {
             global_step: p.global_step,
             lr,
             train_loss: p.total_sum / p.seen.max(1) as f64,
-            train_losses: mean_losses(p, objective, &state.model),
+            train_losses: mean_losses(p),
             valid: valid.map(|_, m| m.map(|m| without_intervals(&m))),
             selector: value,
             is_best,
@@ -343,8 +343,7 @@ fn read_losses(losses: &HeadMap<Option<Tensor<1>>>, total: &Tensor<1>, progress:
     total
 }
 
-fn mean_losses(p: &Progress, objective: &Objective, model: &AnyModel) -> HeadMap<Option<f64>> {
-    let _ = (objective, model);
+fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
     HeadMap::from_fn(|h| {
         let sum = *p.loss_sums.get(h);
         (sum != 0.0).then(|| sum / p.seen.max(1) as f64)

@@ -209,12 +209,12 @@ impl Prepared for Decisions<'_> {
         if let Some(scores) = &self.scores {
             self.of_scores(scores, weights, &mut sink);
         }
-        if self.are_sims_classes {
-            if let (Some(two), Some(three)) = (sims_two(&matrix), sims_three(&matrix)) {
-                sink(&SIMS_CLASS_ACC2, None, accuracy(&two));
-                sink(&SIMS_CLASS_ACC3, None, accuracy(&three));
-                sink(&SIMS_CLASS_F1, None, weighted_f1(&two));
-            }
+        if self.are_sims_classes
+            && let (Some(two), Some(three)) = (sims_two(&matrix), sims_three(&matrix))
+        {
+            sink(&SIMS_CLASS_ACC2, None, accuracy(&two));
+            sink(&SIMS_CLASS_ACC3, None, accuracy(&three));
+            sink(&SIMS_CLASS_F1, None, weighted_f1(&two));
         }
         if let Some(is_positive) = self.scores.as_ref().and_then(|s| s.is_positive.as_ref()) {
             self.of_sentiments(is_positive, weights, &mut sink);
