@@ -1,8 +1,10 @@
 //! Everything that needs tensors: layers, models, losses, the training loop and inference.
 
 pub mod batch;
+pub mod bench;
 pub mod config;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod layers;

@@ -190,6 +190,22 @@ impl ModelConfigOf for LfmimConfig {
         }
     }
 
+    fn forward_flops(&self, input: &InputSpec, _task: Task) -> f64 {
+        let (d, ff) = (self.d_model as f64, self.d_ff as f64);
+        let block = |time: f64| time * (8.0 * d * d + 4.0 * d * ff) + 4.0 * time * time * d;
+        let token = f64::from(u8::from(self.form == LfmimForm::Released));
+        let mut joint = self.n_fusion_tokens as f64;
+        let mut flops = 0.0;
+        for (modality, dim) in input.dims.iter() {
+            let Some(dim) = dim else { continue };
+            let time = *input.lengths.get(modality) as f64;
+            let blocks = self.n_layers * blocks_per_layer(self, modality);
+            flops += 2.0 * time * *dim as f64 * d + blocks as f64 * block(time + token);
+            joint += time + token;
+        }
+        flops + self.n_layers as f64 * block(joint)
+    }
+
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Lfmim> {
         Lfmim::new(self, input, task, init)
     }

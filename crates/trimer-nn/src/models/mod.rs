@@ -139,6 +139,9 @@ pub trait ModelConfigOf: Serialize + for<'de> Deserialize<'de> + Clone {
     /// Frames per modality that the preset reads at most, and how longer sequences are cut.
     fn default_input(&self) -> (trimer_core::ModalityMap<usize>, trimer_core::ModalityMap<crate::batch::Sampling>);
 
+    /// Floating-point operations of the matrix products of one utterance's forward pass.
+    fn forward_flops(&self, input: &InputSpec, task: Task) -> f64;
+
     /// Builds the model with seeded initial values.
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Self::Model>;
 }
@@ -183,6 +186,11 @@ macro_rules! registry {
             /// Frames per modality that the preset reads at most, and how longer sequences are cut.
             pub fn default_input(&self) -> (trimer_core::ModalityMap<usize>, trimer_core::ModalityMap<crate::batch::Sampling>) {
                 match self { $(Self::$variant(c) => c.default_input()),+ }
+            }
+
+            /// Floating-point operations of the matrix products of one utterance's forward pass.
+            pub fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
+                match self { $(Self::$variant(c) => c.forward_flops(input, task)),+ }
             }
 
             /// Builds the model on `device` with initial values that follow from `seed`.

@@ -35,6 +35,17 @@ impl Objective {
         Self { task, columns, beta: cfg.beta, cross_entropy, regression: cfg.regression_loss }
     }
 
+    /// Every head answers to its own column; all classes weigh the same. For measurements.
+    pub fn plain(cfg: &TrainConfig, task: Task) -> Self {
+        Self {
+            task,
+            columns: HeadMap::from_fn(|head| head),
+            beta: cfg.beta,
+            cross_entropy: HeadMap::default(),
+            regression: cfg.regression_loss,
+        }
+    }
+
     /// Which label column each head is trained and judged on.
     pub const fn columns(&self) -> &HeadMap<Head> {
         &self.columns
