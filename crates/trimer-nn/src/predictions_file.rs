@@ -28,22 +28,22 @@ pub fn write(
     classes: &[String],
 ) -> Result<()> {
     let rows = corpus.utterances();
-    let ids = predictions.indices.iter().map(|&i| Some(rows[i].id.clone())).collect();
-    let mut table = vec![("id".to_owned(), Column::Text(ids))];
+    let ids = predictions.indices.iter().map(|&i| Some(rows[i].id.as_str()));
+    let mut table = vec![("id".to_owned(), Column::text(ids))];
     for head in predictions.heads() {
         let column = *columns.get(head);
         let Some(outputs) = predictions.outputs.get(head) else { continue };
-        let name_of = |class: u32| classes.get(class as usize).cloned();
+        let name_of = |class: u32| classes.get(class as usize).map(String::as_str);
         if classes.is_empty() {
             let truth = predictions.indices.iter().map(|&i| *rows[i].scores.get(column)).collect();
             table.push((format!("truth_{head}"), Column::Float(truth)));
             table.push((format!("pred_{head}"), Column::Double(outputs.iter().copied().map(Some).collect())));
             continue;
         }
-        let truth = predictions.indices.iter().map(|&i| rows[i].labels.get(column).and_then(name_of)).collect();
-        table.push((format!("truth_{head}"), Column::Text(truth)));
-        let pred = predictions.classes(head).unwrap_or_default().into_iter().map(name_of).collect();
-        table.push((format!("pred_{head}"), Column::Text(pred)));
+        let truth = predictions.indices.iter().map(|&i| rows[i].labels.get(column).and_then(name_of));
+        table.push((format!("truth_{head}"), Column::text(truth)));
+        let pred = predictions.classes(head).unwrap_or_default().into_iter().map(name_of);
+        table.push((format!("pred_{head}"), Column::text(pred)));
         for (k, class) in classes.iter().enumerate() {
             let probs = outputs.iter().skip(k).step_by(classes.len()).copied().map(Some).collect();
             table.push((format!("prob_{head}_{class}"), Column::Double(probs)));
@@ -79,12 +79,13 @@ pub fn read(path: &Path, corpus: &Corpus, classes: &[String]) -> Result<Predicti
     let table: BTreeMap<String, Column> = table.into_iter().collect();
     let row_of: BTreeMap<&str, usize> =
         corpus.utterances().iter().enumerate().map(|(i, u)| (u.id.as_str(), i)).collect();
-    let Some(Column::Text(ids)) = table.get("id") else { return Err(bad("it has no column `id`".into())) };
-    let indices = ids
-        .iter()
-        .flatten()
-        .map(|id| row_of.get(id.as_str()).copied().ok_or_else(|| bad(format!("the corpus has no utterance `{id}`"))))
-        .collect::<Result<Vec<_>>>()?;
+    let ids = table.get("id").ok_or_else(|| bad("it has no column `id`".into()))?;
+    let mut indices = vec![usize::MAX; ids.len()];
+    ids.each_text("id", &mut indices, |index, id| {
+        *index = *row_of.get(id).ok_or_else(|| format!("the corpus has no utterance `{id}`"))?;
+        Ok(())
+    })
+    .map_err(bad)?;
     let doubles = |name: &str| match table.get(name) {
         Some(Column::Double(v)) => Some(v.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<_>>()),
         _ => None,

@@ -24,7 +24,7 @@ use std::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Column {
     /// UTF-8 text.
-    Text(Vec<Option<String>>),
+    Text(Vec<Option<ByteArray>>),
     /// 32-bit floats.
     Float(Vec<Option<f32>>),
     /// 64-bit floats.
@@ -109,10 +109,8 @@ fn try_write(file: &File, table: &str, columns: &[(String, Column)]) -> Result<(
         for (name, column) in columns {
             let required = name == "id";
             match column {
-                Column::Text(values) => {
-                    write_column::<ByteArrayType, _>(&mut group, required, values, |v: &String| {
-                        ByteArray::from(v.as_str())
-                    })
+                Column::Text(v) => {
+                    write_column::<ByteArrayType, _>(&mut group, required, v, Clone::clone)
                 }
                 Column::Float(v) => write_column::<FloatType, _>(&mut group, required, v, |v| *v),
                 Column::Double(v) => write_column::<DoubleType, _>(&mut group, required, v, |v| *v),
@@ -250,10 +248,7 @@ fn read_column(
     let reader = group.get_column_reader(index).map_err(|e| e.to_string())?;
     match (reader, column) {
         (ColumnReader::ByteArrayColumnReader(reader), Column::Text(out)) => {
-            append!(reader, out, |v: ByteArray| v
-                .as_utf8()
-                .map(str::to_owned)
-                .map_err(|_| "text that is not UTF-8".to_owned()));
+            append!(reader, out, |v: ByteArray| Ok::<_, String>(v));
         }
         (ColumnReader::FloatColumnReader(reader), Column::Float(out)) => {
             append!(reader, out, |v: f32| Ok::<_, String>(v));
@@ -275,3 +270,72 @@ fn read_column(
     Ok(())
 }
 
+
+impl Column {
+    /// A column of text.
+    pub fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Self {
+        Self::Text(values.map(|v| v.map(ByteArray::from)).collect())
+    }
+
+    fn wrong_type(&self, name: &str) -> String {
+        format!("the column `{name}` has the type {}", self.physical())
+    }
+
+    /// The integers.
+    ///
+    /// # Errors
+    /// When the column, called `name`, holds something else.
+    pub fn int64(self, name: &str) -> Result<Vec<Option<i64>>, String> {
+        match self {
+            Self::Int64(values) => Ok(values),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    /// The floats; 64-bit ones, as other tools write them, are rounded.
+    ///
+    /// # Errors
+    /// When the column, called `name`, holds something else.
+    pub fn float(self, name: &str) -> Result<Vec<Option<f32>>, String> {
+        match self {
+            Self::Float(values) => Ok(values),
+            Self::Double(values) => Ok(values.into_iter().map(|v| v.map(|v| v as f32)).collect()),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    /// The truth values.
+    ///
+    /// # Errors
+    /// When the column, called `name`, holds something else.
+    pub fn bool(self, name: &str) -> Result<Vec<Option<bool>>, String> {
+        match self {
+            Self::Bool(values) => Ok(values),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    /// Calls `f` for every row that has a text in this column.
+    ///
+    /// # Errors
+    /// Names column and row (from 1) of what is no text, or of what `f` refuses.
+    pub fn each_text<R>(
+        &self,
+        name: &str,
+        rows: &mut [R],
+        f: impl Fn(&mut R, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Self::Text(values) = self else {
+            return Err(self.wrong_type(name));
+        };
+        for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
+            let Some(value) = value else { continue };
+            value
+                .as_utf8()
+                .map_err(|_| "text that is not UTF-8".to_owned())
+                .and_then(|text| f(row, text))
+                .map_err(|e| format!("row {}, column `{name}`: {e}", k + 1))?;
+        }
+        Ok(())
+    }
+}
