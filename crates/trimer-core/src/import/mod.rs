@@ -2,7 +2,11 @@
 //!
 //! One format is one file here and one line in [`IMPORTERS`].
 
+pub mod cherma;
 mod error;
+pub mod mmsa;
+pub mod mult;
+mod pickled;
 mod score;
 
 pub use error::{ImportError, Refusal};
@@ -17,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] = &[];
+pub const IMPORTERS: &[&dyn Importer] = &[&cherma::Cherma, &mmsa::Mmsa, &mult::MulT];
 
 /// The importer with this id.
 ///
