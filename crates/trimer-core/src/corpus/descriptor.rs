@@ -172,7 +172,7 @@ impl Descriptor {
 }
 
 /// Whether the name is `part/part/...` of plain parts, so that joining it stays inside.
-fn is_plain_relative(name: &str) -> bool {
+pub(crate) fn is_plain_relative(name: &str) -> bool {
     !name.is_empty()
         && !name.contains('\\')
         && name

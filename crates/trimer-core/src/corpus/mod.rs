@@ -9,6 +9,8 @@
 
 mod descriptor;
 mod error;
+mod export;
+mod file_name;
 mod label_space;
 mod partial;
 mod reader;
@@ -17,7 +19,10 @@ pub mod synth;
 mod table;
 mod writer;
 
+pub(crate) use descriptor::{Descriptor, is_plain_relative};
 pub use error::CorpusError;
+pub use export::export_folder;
+pub use file_name::file_stem;
 pub use label_space::{label_column, score_column};
 pub use partial::remove_stale_partials;
 pub use reader::{Corpus, FrameView};

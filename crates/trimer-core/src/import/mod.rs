@@ -4,6 +4,7 @@
 
 pub mod cherma;
 mod error;
+pub mod folder;
 pub mod mmsa;
 pub mod mult;
 mod pickled;
@@ -21,7 +22,12 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] = &[&cherma::Cherma, &mmsa::Mmsa, &mult::MulT];
+pub const IMPORTERS: &[&dyn Importer] = &[
+    &folder::Folder,
+    &cherma::Cherma,
+    &mmsa::Mmsa,
+    &mult::MulT,
+];
 
 /// The importer with this id.
 ///
