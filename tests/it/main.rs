@@ -1,1 +1,5 @@
 //! Integration tests.
+
+mod golden;
+mod parity_checkpoints;
+mod parity_importers;

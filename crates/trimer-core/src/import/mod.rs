@@ -22,12 +22,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] = &[
-    &folder::Folder,
-    &cherma::Cherma,
-    &mmsa::Mmsa,
-    &mult::MulT,
-];
+pub const IMPORTERS: &[&dyn Importer] =
+    &[&folder::Folder, &cherma::Cherma, &mmsa::Mmsa, &mult::MulT];
 
 /// The importer with this id.
 ///
