@@ -1,109 +1,104 @@
-//! Reading reference fixtures: a JSON description and a safetensors file of the same name.
+//! The reference fixtures, which lie outside of the repository.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
-use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
-use trimer::nn::weights::{NamedTensor, read_tensors};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
 
-/// The folder of fixtures; `None` (with a line that says so) when no variable names one.
+/// The folder of fixtures; `None`, after a line that says so, where the environment names none.
 pub(crate) fn folder() -> Option<PathBuf> {
-    let golden = std::env::var_os("TRIMER_GOLDEN").map(PathBuf::from);
-    let shared = std::env::var_os("TRIMER_SHARED").map(|s| PathBuf::from(s).join("golden"));
-    let folder = golden.or(shared);
-    match &folder {
-        None => println!("skipped: neither TRIMER_GOLDEN nor TRIMER_SHARED is set"),
-        Some(path) => assert!(path.is_dir(), "{} is no folder", path.display()),
+    let folder = env::var_os("TRIMER_GOLDEN").map(PathBuf::from).or_else(|| {
+        let shared = env::var_os("TRIMER_SHARED")?;
+        Some(Path::new(&shared).join("golden"))
+    });
+    if folder.is_none() {
+        println!("skipped: neither TRIMER_GOLDEN nor TRIMER_SHARED is set");
     }
     folder
 }
 
-/// Names of the fixtures whose name starts with `prefix`, sorted; empty when there is no folder.
-pub(crate) fn names(prefix: &str) -> Vec<String> {
-    let Some(folder) = folder() else { return Vec::new() };
-    let mut names: Vec<String> = fs::read_dir(&folder)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
-        .filter(|name| name.starts_with(prefix))
+/// Files of a folder with this extension, sorted; there must be some.
+pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect();
-    names.sort();
-    println!("fixtures {prefix}*: {names:?}");
-    names
+    files.sort();
+    assert!(!files.is_empty(), "no .{extension} in {}", folder.display());
+    files
 }
 
-/// One fixture.
-pub(crate) struct Fixture {
-    pub(crate) name: String,
-    pub(crate) info: serde_json::Value,
-    pub(crate) tensors: BTreeMap<String, NamedTensor>,
+/// The name of a file without its extension.
+pub(crate) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
-impl Fixture {
-    pub(crate) fn open(name: &str) -> Self {
-        let folder = folder().expect("a name was found in it");
-        let text = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-        let tensors = read_tensors(&folder.join(format!("{name}.safetensors"))).unwrap();
-        Self { name: name.into(), info: serde_json::from_str(&text).unwrap(), tensors }
-    }
+pub(crate) fn json(path: &Path) -> serde_json::Value {
+    let text = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
 
-    pub(crate) fn get(&self, key: &str) -> &NamedTensor {
-        self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name))
-    }
+/// A tensor with its values in row-major order.
+#[derive(Debug, Clone)]
+pub(crate) struct Tensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f64>,
+}
 
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.tensors.contains_key(key)
-    }
-
-    pub(crate) fn tensor<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D> {
-        let t = self.get(key);
-        Tensor::from_data(TensorData::new(t.values.clone(), t.shape.clone()), device)
-    }
-
-    #[expect(dead_code, reason = "for fixtures with index tensors")]
-    pub(crate) fn int_tensor<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D, Int> {
-        let t = self.get(key);
-        let values: Vec<i64> = t.values.iter().map(|v| *v as i64).collect();
-        Tensor::from_data(TensorData::new(values, t.shape.clone()), device)
-    }
-
-    /// Class indices; negative = missing.
-    pub(crate) fn targets(&self, key: &str) -> Vec<Option<u32>> {
-        self.get(key).values.iter().map(|v| (*v >= 0.0).then_some(*v as u32)).collect()
-    }
-
-    /// Tensors whose key starts with `prefix`, without it.
-    pub(crate) fn with_prefix(&self, prefix: &str) -> BTreeMap<String, NamedTensor> {
-        self.tensors
-            .iter()
-            .filter_map(|(k, v)| Some((k.strip_prefix(prefix)?.to_owned(), v.clone())))
-            .collect()
-    }
-
-    pub(crate) fn usize(&self, pointer: &str) -> usize {
-        self.info
-            .pointer(pointer)
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or_else(|| panic!("{}: no number at {pointer}", self.name)) as usize
-    }
-
-    pub(crate) fn usizes(&self, pointer: &str) -> Vec<usize> {
-        let list = self.info.pointer(pointer).and_then(serde_json::Value::as_array);
-        let list = list.unwrap_or_else(|| panic!("{}: no list at {pointer}", self.name));
-        list.iter().map(|v| v.as_u64().unwrap() as usize).collect()
+impl Tensor {
+    /// The values at one place of the first axis.
+    pub(crate) fn row(&self, place: usize) -> &[f64] {
+        let size: usize = self.shape[1..].iter().product();
+        &self.values[place * size..(place + 1) * size]
     }
 }
 
-pub(crate) fn max_abs(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |m, v| m.max(v.abs()))
+/// All tensors of a safetensors file.
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
+    let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    safetensors::SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .iter()
+        .map(|(name, view)| {
+            use safetensors::Dtype as D;
+            let data = view.data();
+            let values = match view.dtype() {
+                D::F64 => data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| f64::from_le_bytes(*b))
+                    .collect(),
+                D::F32 => data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b) as f64)
+                    .collect(),
+                D::I64 => data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| i64::from_le_bytes(*b) as f64)
+                    .collect(),
+                D::I32 => data
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|b| i32::from_le_bytes(*b) as f64)
+                    .collect(),
+                D::U8 | D::BOOL => data.iter().map(|b| f64::from(*b)).collect(),
+                other => panic!("{name}: {other:?}"),
+            };
+            let shape = view.shape().to_vec();
+            (name.to_owned(), Tensor { shape, values })
+        })
+        .collect()
 }
 
-/// `max|ours - fixture| <= tolerance * max|fixture| + floor`.
-pub(crate) fn assert_close(what: &str, ours: &[f32], fixture: &[f32], tolerance: f32, floor: f32) {
-    assert_eq!(ours.len(), fixture.len(), "{what}: number of values");
-    let difference = ours.iter().zip(fixture).fold(0.0_f32, |m, (a, b)| {
-        if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) }
-    });
-    let allowed = tolerance * max_abs(fixture) + floor;
-    assert!(difference <= allowed, "{what}: differs by {difference:e}, allowed {allowed:e}");
+/// Whether two numbers are the same, NaN included.
+pub(crate) fn same(a: f64, b: f64) -> bool {
+    a == b || a.is_nan() && b.is_nan()
 }

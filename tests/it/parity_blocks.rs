@@ -1,6 +1,6 @@
 //! Layers against PyTorch.
 
-use crate::golden::{Fixture, assert_close, max_abs, names};
+use crate::fixture::{Fixture, assert_close, max_abs, names};
 use trimer::nn::Recorder;
 use trimer::nn::burn::module::{Module, Param};
 use trimer::nn::burn::tensor::{Device, Tensor};

@@ -1,7 +1,7 @@
 //! LFMIM against the released code and the PyTorch version of the paper preset: outputs, losses,
 //! gradients, the training trace and the collate rule.
 
-use crate::golden::{Fixture, assert_close, max_abs, names};
+use crate::fixture::{Fixture, assert_close, max_abs, names};
 use std::collections::BTreeMap;
 use trimer::core::{Head, HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::module::Module;

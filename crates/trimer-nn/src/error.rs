@@ -99,6 +99,9 @@ pub enum NnError {
     /// A corpus could not be read.
     #[error(transparent)]
     CorpusFile(#[from] trimer_core::corpus::CorpusError),
+    /// A PyTorch checkpoint could not be read.
+    #[error(transparent)]
+    Torch(#[from] trimer_core::store::TorchError),
     /// Predictions could not be judged.
     #[error(transparent)]
     Metric(#[from] trimer_core::metrics::MetricError),
@@ -128,6 +131,7 @@ impl Hint for NnError {
                 Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
             }
             Self::CorpusFile(e) => e.hint(),
+            Self::Torch(e) => e.hint(),
             _ => None,
         }
     }

@@ -2,8 +2,12 @@
 //!
 //! One format is one file here and one line in [`IMPORTERS`].
 
+pub mod cherma;
 mod error;
 pub mod folder;
+pub mod mmsa;
+pub mod mult;
+mod pickled;
 mod score;
 
 pub use error::{ImportError, Refusal};
@@ -18,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] = &[&folder::Folder];
+pub const IMPORTERS: &[&dyn Importer] =
+    &[&folder::Folder, &cherma::Cherma, &mmsa::Mmsa, &mult::MulT];
 
 /// The importer with this id.
 ///

@@ -5,7 +5,11 @@ use std::{
     fmt,
     io::{self, Cursor, Read},
 };
-use zip::{CompressionMethod, ZipArchive, result::ZipError};
+use zip::{
+    CompressionMethod, ZipArchive,
+    read::{ArchiveOffset, Config},
+    result::ZipError,
+};
 
 /// Most entries that an archive may have. The largest checkpoints have some ten thousand.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -99,7 +103,13 @@ impl Archive {
 
     /// Reads the directory of an archive.
     pub(crate) fn parse(bytes: ByteView) -> Result<Self, ArchiveError> {
-        let zip = ZipArchive::new(Cursor::new(bytes.clone()))?;
+        // Told to detect data before the archive, `zip` 9.4 takes the second entry of the directory
+        // for the first when that one is 76 bytes long, the size of the zip64 records that PyTorch
+        // always writes.
+        let config = Config {
+            archive_offset: ArchiveOffset::Known(0),
+        };
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes.clone()))?;
         if zip.len() > MAX_ENTRIES {
             return Err(ArchiveError::TooManyEntries { given: zip.len() });
         }

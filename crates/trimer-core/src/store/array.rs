@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(array.narrow(1, 1).unwrap().shape(), [1, 3]);
         assert!(array.index(2).is_none());
         assert!(array.narrow(1, 2).is_none());
-        assert_eq!(array.narrow(2, 0).unwrap().to_f32(), [0.0_f32; 0]);
+        assert!(array.narrow(2, 0).unwrap().to_f32().is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use trimer_core::store::TorchFile;
 
 /// Puts the weights of a `.safetensors`, `.pth` or `.pt` file into the model.
 ///
@@ -34,6 +35,9 @@ type FileContent = (BTreeMap<String, NamedTensor>, BTreeMap<String, String>);
 
 /// As [`read_tensors`], with what [`write_safetensors`] stored beside them.
 pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
+    if path.extension().is_some_and(|e| e == "pth" || e == "pt") {
+        return Ok((read_torch(path)?, BTreeMap::new()));
+    }
     let bytes = fs::read(path).map_err(NnError::io("read", path))?;
     let bad = |reason: String| NnError::Weights { path: path.to_owned(), reason };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
@@ -51,6 +55,21 @@ pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
         None => BTreeMap::new(),
     };
     Ok((all, metadata))
+}
+
+/// The tensors of a PyTorch checkpoint: those of its only inner dictionary named `model` or
+/// `state_dict` where it has one, as training states do, else all.
+fn read_torch(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
+    let file = TorchFile::open(path)?;
+    let inner = ["model.", "state_dict.", "model_state_dict."];
+    let prefix = inner.into_iter().find(|p| file.names().iter().any(|n| n.starts_with(p))).unwrap_or("");
+    let select = file.names().iter().filter_map(|name| Some((name.strip_prefix(prefix)?, file.get(name)?)));
+    Ok(select
+        .map(|(name, tensor)| {
+            let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
+            (name, NamedTensor { shape: tensor.shape().to_vec(), values: tensor.to_f32() })
+        })
+        .collect())
 }
 
 fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {

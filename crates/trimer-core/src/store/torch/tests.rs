@@ -72,6 +72,39 @@ fn both_containers_give_the_same_tensors_in_file_order() {
     }
 }
 
+/// `torch.save` names the root after the file and puts zip64 records behind the directory although
+/// they are not needed. The first entry of the directory is as long as these records together when
+/// the root has 21 characters.
+#[test]
+fn roots_of_any_length_are_found() {
+    for length in 15..30 {
+        let root = "r".repeat(length);
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        for (name, bytes) in [("data.pkl", content(&TWO, false)), ("data/0", storage())] {
+            writer.start_file(format!("{root}/{name}"), stored).unwrap();
+            writer.write_all(&bytes).unwrap();
+        }
+        let plain = writer.finish().unwrap().into_inner();
+        let end = plain.len() - 22;
+        let number = |at: usize| u32::from_le_bytes(plain[at..at + 4].try_into().unwrap());
+        let (size, start) = (number(end + 12), number(end + 16));
+        let mut bytes = plain[..end].to_vec();
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend(44_u64.to_le_bytes());
+        bytes.extend([0x1e, 3, 0x2d, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(2_u64.to_le_bytes());
+        bytes.extend(2_u64.to_le_bytes());
+        bytes.extend(u64::from(size).to_le_bytes());
+        bytes.extend(u64::from(start).to_le_bytes());
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend((end as u64).to_le_bytes());
+        bytes.extend(1_u32.to_le_bytes());
+        bytes.extend(&plain[end..]);
+        assert_eq!(open(bytes).unwrap().names(), ["b.w", "a"], "{length}");
+    }
+}
+
 #[test]
 fn tensors_outside_of_their_storage_are_refused() {
     for wrong in [("a", [2, 1], 3), ("a", [3, 2], 1), ("a", [255, 255], 0)] {
