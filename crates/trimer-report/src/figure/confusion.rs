@@ -1,0 +1,250 @@
+//! Confusion matrices: which class is taken for which.
+
+use super::{Drawing, Figure, bar::AxisNames, line::nothing_to_show};
+use crate::{
+    number::{exact, fixed, significant},
+    svg::{Anchor, Svg, shortened, text_width},
+};
+
+/// A confusion matrix with true classes as rows, shaded by the share of each row; every cell shows
+/// the per cent of its row and the count.
+#[derive(Debug, Clone)]
+pub struct ConfusionMatrix {
+    title: String,
+    classes: Vec<String>,
+    counts: Vec<Vec<f64>>,
+}
+
+impl ConfusionMatrix {
+    /// `counts` holds one row per true class with one count per predicted class. Missing counts are
+    /// zero, surplus ones are left out.
+    pub fn new<S: Into<String>>(
+        title: impl Into<String>,
+        classes: impl IntoIterator<Item = S>,
+        counts: impl IntoIterator<Item = Vec<f64>>,
+    ) -> Self {
+        let classes: Vec<String> = classes.into_iter().map(Into::into).collect();
+        let mut counts: Vec<Vec<f64>> = counts.into_iter().collect();
+        counts.resize(classes.len(), Vec::new());
+        for row in &mut counts {
+            row.resize(classes.len(), 0.0);
+        }
+        Self {
+            title: title.into(),
+            classes,
+            counts,
+        }
+    }
+
+    fn support(&self, class: usize) -> f64 {
+        self.counts[class].iter().sum()
+    }
+
+    /// The share of a row that a cell holds; 0 in a row without samples.
+    fn share(&self, truth: usize, pred: usize) -> f64 {
+        let support = self.support(truth);
+        if support > 0.0 {
+            self.counts[truth][pred] / support
+        } else {
+            0.0
+        }
+    }
+}
+
+/// A count: whole where it is whole.
+fn count(value: f64) -> String {
+    if value.fract() == 0.0 {
+        fixed(value, 0)
+    } else {
+        significant(value, 3)
+    }
+}
+
+/// Side of a cell in pixels: enough for "100" above a count of five digits.
+const CELL: f64 = 58.0;
+
+impl Figure for ConfusionMatrix {
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn summary(&self) -> String {
+        let recalls: Vec<String> = (0..self.classes.len())
+            .map(|c| {
+                format!(
+                    "{} {} %",
+                    self.classes[c],
+                    fixed(100.0 * self.share(c, c), 0)
+                )
+            })
+            .collect();
+        format!(
+            "Confusion matrix, true classes as rows; found of each class: {}",
+            recalls.join(", ")
+        )
+    }
+
+    fn draw(&self) -> Drawing {
+        let mut svg = Svg::default();
+        let n = self.classes.len();
+        if n == 0 {
+            return nothing_to_show(svg, 320.0);
+        }
+        let names_width = self
+            .classes
+            .iter()
+            .map(|c| text_width(c, 13.0))
+            .fold(0.0, f64::max)
+            .clamp(40.0, 170.0);
+        let axis_names = AxisNames::new(self.classes.iter().map(String::as_str), CELL);
+        let left = (names_width + 24.0).max(axis_names.overhang - CELL / 2.0 + 8.0);
+        let top = 34.0;
+        let side = CELL * n as f64;
+        svg.text("muted", left - 12.0, top - 12.0, Anchor::End, "true class");
+        svg.text(
+            "muted",
+            left + side + 12.0,
+            top - 12.0,
+            Anchor::Start,
+            "samples",
+        );
+        for (truth, class) in self.classes.iter().enumerate() {
+            let y = top + CELL * truth as f64;
+            let middle = y + CELL / 2.0;
+            let name = shortened(class, 13.0, 170.0);
+            svg.text("", left - 12.0, middle + 4.5, Anchor::End, &name);
+            let support = count(self.support(truth));
+            svg.text(
+                "muted",
+                left + side + 12.0,
+                middle + 4.5,
+                Anchor::Start,
+                &support,
+            );
+            for (pred, taken_for) in self.classes.iter().enumerate() {
+                self.draw_cell(
+                    &mut svg,
+                    [left + CELL * pred as f64, y],
+                    [truth, pred],
+                    taken_for,
+                );
+            }
+        }
+        for (i, class) in self.classes.iter().enumerate() {
+            axis_names.draw(&mut svg, left + CELL * (i as f64 + 0.5), top + side, class);
+        }
+        let below = top + side + axis_names.height + 20.0;
+        svg.text(
+            "muted",
+            left + side / 2.0,
+            below,
+            Anchor::Middle,
+            "predicted class",
+        );
+        let end = draw_key(&mut svg, left, below + 14.0, side.clamp(120.0, 220.0));
+        let width = left + side.max(220.0) + 80.0;
+        Drawing {
+            width,
+            height: end,
+            body: svg.finish(),
+        }
+    }
+
+    fn data(&self) -> Vec<Vec<String>> {
+        let mut header = vec!["true class".to_owned()];
+        header.extend(self.classes.iter().cloned());
+        let mut rows = vec![header];
+        for (class, counts) in self.classes.iter().zip(&self.counts) {
+            let mut row = vec![class.clone()];
+            row.extend(counts.iter().map(|c| exact(*c)));
+            rows.push(row);
+        }
+        rows
+    }
+}
+
+/// Opacity of the shade of a share. The square root sets small shares apart, which is where
+/// confusions are.
+fn shade(share: f64) -> f64 {
+    share.clamp(0.0, 1.0).sqrt()
+}
+
+/// From this shade on the text on it is the light one.
+const SHADE_OF_LIGHT_TEXT: f64 = 0.62;
+
+impl ConfusionMatrix {
+    fn draw_cell(
+        &self,
+        svg: &mut Svg,
+        [x, y]: [f64; 2],
+        [truth, pred]: [usize; 2],
+        taken_for: &str,
+    ) {
+        let share = self.share(truth, pred);
+        let tip = format!(
+            "{} taken for {taken_for}: {} of {} ({} %)",
+            self.classes[truth],
+            count(self.counts[truth][pred]),
+            count(self.support(truth)),
+            fixed(100.0 * share, 1)
+        );
+        let opacity = shade(share);
+        svg.rect("grid heat", [x, y, CELL, CELL], Some(opacity), Some(&tip));
+        let on_heat = opacity >= SHADE_OF_LIGHT_TEXT;
+        let class = |normal: &str, emphasis: &str| {
+            let ink = if on_heat { "on-heat" } else { normal };
+            format!("{ink} {emphasis}").trim().to_owned()
+        };
+        let strong = if truth == pred { "strong" } else { "" };
+        let middle = x + CELL / 2.0;
+        let per_cent = if self.support(truth) > 0.0 {
+            fixed(100.0 * share, 0)
+        } else {
+            crate::number::UNDEFINED.into()
+        };
+        svg.text(
+            &class("", strong),
+            middle,
+            y + CELL / 2.0,
+            Anchor::Middle,
+            &per_cent,
+        );
+        let counts = count(self.counts[truth][pred]);
+        svg.text(
+            &class("muted", "small"),
+            middle,
+            y + CELL / 2.0 + 16.0,
+            Anchor::Middle,
+            &counts,
+        );
+    }
+}
+
+/// What the shades mean; returns where it ends.
+fn draw_key(svg: &mut Svg, left: f64, top: f64, width: f64) -> f64 {
+    const STEPS: usize = 40;
+    let step = width / STEPS as f64;
+    for i in 0..STEPS {
+        let share = (i as f64 + 0.5) / STEPS as f64;
+        // a little overlap hides the seams
+        let rect = [left + step * i as f64, top, step + 0.3, 10.0];
+        svg.rect("heat", rect, Some(shade(share)), None);
+    }
+    for (share, anchor) in [
+        (0.0, Anchor::Start),
+        (0.5, Anchor::Middle),
+        (1.0, Anchor::End),
+    ] {
+        let label = fixed(100.0 * share, 0);
+        svg.text(
+            "muted small",
+            left + width * share,
+            top + 24.0,
+            anchor,
+            &label,
+        );
+    }
+    let text = "upper number and shade: % of the true class; lower number: samples";
+    svg.text("muted small", left, top + 42.0, Anchor::Start, text);
+    top + 52.0
+}
