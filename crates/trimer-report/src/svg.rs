@@ -133,7 +133,7 @@ impl Svg {
     }
 
     /// The marker of series number `shape` around a point.
-    pub(crate) fn marker(&mut self, shape: usize, x: f64, y: f64, r: f64, tip: Option<&str>) {
+    pub(crate) fn marker(&mut self, shape: usize, x: f64, y: f64, r: f64) {
         let class = format!("f{} halo", shape % crate::palette::N_SERIES);
         let polygon = |corners: &[(f64, f64)]| {
             let points: Vec<String> = corners
@@ -146,25 +146,31 @@ impl Svg {
             0 => {
                 let (x, y, r) = (px(x), px(y), px(r));
                 let attributes = format!("class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{r}\"");
-                self.element("circle", &attributes, tip);
+                self.element("circle", &attributes, None);
             }
             1 => {
                 let a = polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]);
-                self.element("polygon", &a, tip);
+                self.element("polygon", &a, None);
             }
             2 => {
                 let a = polygon(&[(0.0, -1.2), (1.15, 0.85), (-1.15, 0.85)]);
-                self.element("polygon", &a, tip);
+                self.element("polygon", &a, None);
             }
             3 => {
                 let a = polygon(&[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]);
-                self.element("polygon", &a, tip);
+                self.element("polygon", &a, None);
             }
             _ => {
                 let a = polygon(&[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)]);
-                self.element("polygon", &a, tip);
+                self.element("polygon", &a, None);
             }
         }
+    }
+
+    /// An invisible disc that shows a tooltip.
+    pub(crate) fn hit(&mut self, x: f64, y: f64, tip: &str) {
+        let attributes = format!("class=\"hit\" cx=\"{}\" cy=\"{}\" r=\"6\"", px(x), px(y));
+        self.element("circle", &attributes, Some(tip));
     }
 
     pub(crate) fn text(&mut self, class: &str, x: f64, y: f64, anchor: Anchor, content: &str) {

@@ -99,27 +99,31 @@ impl Cell {
         }
     }
 
-    fn html(&self, decimals: usize) -> String {
+    /// The value, marked where it is the best of its column, and what follows it.
+    fn html(&self, decimals: usize, is_best: bool) -> String {
         let number = |v: f64| fixed(v, decimals);
-        match self {
+        let main = match self {
             Self::Text(text) => escape(text),
-            Self::Number(v) => number(*v),
-            Self::Interval(v, [low, high]) if low.is_nan() || high.is_nan() => number(*v),
-            Self::Interval(v, [low, high]) => format!(
-                "{} <span class=\"ci\">[{}, {}]</span>",
-                number(*v),
-                number(*low),
-                number(*high)
-            ),
-            Self::Spread(v, std) if std.is_nan() => number(*v),
-            Self::Spread(v, std) => {
+            Self::Number(v) | Self::Interval(v, _) | Self::Spread(v, _) => number(*v),
+            Self::Empty => UNDEFINED.into(),
+        };
+        let main = if is_best {
+            format!("<strong class=\"best\" title=\"best of its column\">{main}</strong>")
+        } else {
+            main
+        };
+        match self {
+            Self::Interval(_, [low, high]) if !low.is_nan() && !high.is_nan() => {
                 format!(
-                    "{} <span class=\"ci\">± {}</span>",
-                    number(*v),
-                    number(*std)
+                    "{main} <span class=\"ci\">[{}, {}]</span>",
+                    number(*low),
+                    number(*high)
                 )
             }
-            Self::Empty => UNDEFINED.into(),
+            Self::Spread(_, std) if !std.is_nan() => {
+                format!("{main} <span class=\"ci\">± {}</span>", number(*std))
+            }
+            _ => main,
         }
     }
 
@@ -221,14 +225,9 @@ impl Table {
         for row in &self.rows {
             body.push_str("<tr>");
             for (i, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
-                let shown = cell.html(column.decimals);
                 let is_best =
                     best[i].is_some() && cell.value().map(|v| fixed(v, column.decimals)) == best[i];
-                let shown = if is_best {
-                    format!("<strong class=\"best\" title=\"best of its column\">{shown}</strong>")
-                } else {
-                    shown
-                };
+                let shown = cell.html(column.decimals, is_best);
                 let side = side(column.align);
                 let _ = if i == 0 {
                     write!(body, "<th scope=\"row\"{side}>{shown}</th>")
@@ -294,7 +293,7 @@ mod tests {
     fn what_looks_equal_is_equally_best() {
         let html = table().html();
         assert_eq!(html.matches("class=\"best\"").count(), 3); // 0.70 twice, 0.7 once
-        assert!(html.contains("0.70 <span class=\"ci\">[0.60, 0.80]</span>"));
+        assert!(html.contains("0.70</strong> <span class=\"ci\">[0.60, 0.80]</span>"));
         assert!(html.contains("&lt;c&gt;") && !html.contains("<c>"));
         assert!(html.contains("<td class=\"num\">–</td>"));
     }

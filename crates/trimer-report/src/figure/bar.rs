@@ -129,7 +129,12 @@ impl BarChart {
                 continue;
             };
             let x = start + bar_width * series as f64 + gap / 2.0;
-            let (from, to) = (y.at(0.0), y.at(bar.value));
+            let from = y.at(0.0);
+            // a bar of zero is a line, and so differs from a missing one
+            let to = match y.at(bar.value) {
+                to if (to - from).abs() < 1.0 => from - 1.0,
+                to => to,
+            };
             let mut tip = format!(
                 "{}, {}: {}",
                 self.series[series].0,
@@ -151,9 +156,7 @@ impl BarChart {
                 let (low, high) = (y.at(low), y.at(high));
                 let cap = (bar_width / 4.0).clamp(1.5, 5.0);
                 // a rim of paper keeps the line visible on the bar
-                for beside in [-1.5, 1.5] {
-                    svg.line("gap", [middle + beside, low, middle + beside, high]);
-                }
+                svg.line("gap", [middle, low, middle, high]);
                 svg.line("axis error", [middle, low, middle, high]);
                 for at in [low, high] {
                     svg.line("axis error", [middle - cap, at, middle + cap, at]);
@@ -185,11 +188,8 @@ pub(crate) struct AxisNames {
 
 impl AxisNames {
     /// For names at places that are `room` pixels apart.
-    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str> + Clone, room: f64) -> Self {
-        let longest = names
-            .clone()
-            .map(|n| text_width(n, 13.0))
-            .fold(0.0, f64::max);
+    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str>, room: f64) -> Self {
+        let longest = names.map(|n| text_width(n, 13.0)).fold(0.0, f64::max);
         let turned = longest > room - 6.0;
         let max_width = if turned { 150.0 } else { room };
         let shown = longest.min(max_width);
@@ -253,20 +253,21 @@ impl Figure for BarChart {
         let mut top = 8.0;
         if self.series.len() > 1 {
             let names = self.series.iter().map(|s| s.0.as_str()).enumerate();
-            top += legend(&mut svg, names, [8.0, top], width - 16.0, false) + 4.0;
+            top += legend(&mut svg, names, [8.0, top], width - 16.0, false) + 8.0;
         }
         svg.text("muted", 8.0, top + 12.0, Anchor::Start, &self.y_label);
         top += 28.0;
-        let names = || self.categories.iter().map(String::as_str);
-        let rough = AxisNames::new(names(), (width - 60.0) / self.categories.len() as f64);
-        let plot_height = (height - top - 30.0 - rough.height).max(80.0);
+        let plot_height = (height - top - 52.0).max(80.0);
         let ticks = Ticks::covering(low, high, (plot_height / 48.0) as usize, false);
         let axis_room = 16.0 + widest_label(&ticks);
-        let room = (width - axis_room - 16.0) / self.categories.len() as f64;
-        let axis_names = AxisNames::new(names(), room);
-        let left = axis_room.max(axis_names.overhang - room / 2.0);
-        let room = (width - left - 16.0) / self.categories.len() as f64;
-        let right = width - 16.0;
+        let references = self.references.iter().map(|r| text_width(&r.1, 11.0) + 6.0);
+        let right = width - 16.0 - references.fold(0.0, f64::max);
+        let names = || self.categories.iter().map(String::as_str);
+        let n = self.categories.len() as f64;
+        let axis_names = AxisNames::new(names(), (right - axis_room) / n);
+        // the first turned name must not leave the drawing
+        let left = axis_room.max(axis_names.overhang - (right - axis_room) / n / 2.0);
+        let room = (right - left) / n;
         let bottom = top + plot_height;
         let y = Scale::new(ticks.low(), ticks.high(), bottom, top);
         for &tick in &ticks.values {
@@ -290,7 +291,7 @@ impl Figure for BarChart {
         for (value, name) in &self.references {
             let at = y.at(*value);
             svg.line("axis dash", [left, at, right, at]);
-            svg.text("muted small", right, at - 5.0, Anchor::End, name);
+            svg.text("muted small", right + 6.0, at + 4.0, Anchor::Start, name);
         }
         let end = bottom + axis_names.height;
         svg.text(

@@ -3,6 +3,7 @@
 use super::{Drawing, Figure, bar::AxisNames, line::nothing_to_show};
 use crate::{
     number::{exact, fixed, significant},
+    palette::class_on_heat,
     svg::{Anchor, Svg, shortened, text_width},
 };
 
@@ -142,7 +143,7 @@ impl Figure for ConfusionMatrix {
             "predicted class",
         );
         let end = draw_key(&mut svg, left, below + 14.0, side.clamp(120.0, 220.0));
-        let width = left + side.max(220.0) + 80.0;
+        let width = left + (side + 80.0).max(text_width(KEY, 11.0) + 8.0);
         Drawing {
             width,
             height: end,
@@ -169,9 +170,6 @@ fn shade(share: f64) -> f64 {
     share.clamp(0.0, 1.0).sqrt()
 }
 
-/// From this shade on the text on it is the light one.
-const SHADE_OF_LIGHT_TEXT: f64 = 0.62;
-
 impl ConfusionMatrix {
     fn draw_cell(
         &self,
@@ -190,12 +188,12 @@ impl ConfusionMatrix {
         );
         let opacity = shade(share);
         svg.rect("grid heat", [x, y, CELL, CELL], Some(opacity), Some(&tip));
-        let on_heat = opacity >= SHADE_OF_LIGHT_TEXT;
-        let class = |normal: &str, emphasis: &str| {
-            let ink = if on_heat { "on-heat" } else { normal };
-            format!("{ink} {emphasis}").trim().to_owned()
+        let ink = class_on_heat(opacity);
+        let upper = if truth == pred {
+            format!("{ink} strong")
+        } else {
+            ink.to_owned()
         };
-        let strong = if truth == pred { "strong" } else { "" };
         let middle = x + CELL / 2.0;
         let per_cent = if self.support(truth) > 0.0 {
             fixed(100.0 * share, 0)
@@ -203,7 +201,7 @@ impl ConfusionMatrix {
             crate::number::UNDEFINED.into()
         };
         svg.text(
-            &class("", strong),
+            upper.trim(),
             middle,
             y + CELL / 2.0,
             Anchor::Middle,
@@ -211,7 +209,7 @@ impl ConfusionMatrix {
         );
         let counts = count(self.counts[truth][pred]);
         svg.text(
-            &class("muted", "small"),
+            format!("{ink} small").trim(),
             middle,
             y + CELL / 2.0 + 16.0,
             Anchor::Middle,
@@ -220,14 +218,17 @@ impl ConfusionMatrix {
     }
 }
 
+const KEY: &str = "upper number and shade: % of the true class; lower number: samples";
+
 /// What the shades mean; returns where it ends.
 fn draw_key(svg: &mut Svg, left: f64, top: f64, width: f64) -> f64 {
-    const STEPS: usize = 40;
-    let step = width / STEPS as f64;
-    for i in 0..STEPS {
-        let share = (i as f64 + 0.5) / STEPS as f64;
-        // a little overlap hides the seams
-        let rect = [left + step * i as f64, top, step + 0.3, 10.0];
+    // whole pixels, so that no seams show
+    const STEP: f64 = 4.0;
+    let (left, width) = (left.round(), (width / STEP).round() * STEP);
+    let n_steps = (width / STEP) as usize;
+    for i in 0..n_steps {
+        let share = (i as f64 + 0.5) / n_steps as f64;
+        let rect = [left + STEP * i as f64, top.round(), STEP, 10.0];
         svg.rect("heat", rect, Some(shade(share)), None);
     }
     for (share, anchor) in [
@@ -244,7 +245,6 @@ fn draw_key(svg: &mut Svg, left: f64, top: f64, width: f64) -> f64 {
             &label,
         );
     }
-    let text = "upper number and shade: % of the true class; lower number: samples";
-    svg.text("muted small", left, top + 42.0, Anchor::Start, text);
+    svg.text("muted small", left, top + 42.0, Anchor::Start, KEY);
     top + 52.0
 }

@@ -8,6 +8,9 @@ use crate::{
     svg::{Anchor, Svg, text_width},
 };
 
+/// Longer lines have no tooltips at their points, which would make the file large.
+const MOST_TIPS: usize = 200;
+
 /// One line: points in order of x, optionally with a band around them.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
@@ -211,6 +214,32 @@ impl LineChart {
             let label = panel.x_ticks.label(tick);
             svg.text("muted", at, bottom + 18.0, Anchor::Middle, &label);
         }
+        for (i, series) in self.series.iter().enumerate() {
+            draw_band(svg, series, i % N_SERIES, x, y);
+        }
+        for (i, series) in self.series.iter().enumerate() {
+            let points: Vec<Option<(f64, f64)>> = series
+                .points
+                .iter()
+                .map(|p| (p.0.is_finite() && p.1.is_finite()).then(|| (x.at(p.0), y.at(p.1))))
+                .collect();
+            svg.path(&format!("line l{}", i % N_SERIES), &points, false);
+            // few markers, not all at the same x: enough to tell the lines apart
+            let spacing = panel.width / series.points.len().max(1) as f64;
+            let every = (40.0 / spacing).ceil().max(1.0) as usize;
+            let first = i * every / self.series.len();
+            for (j, point) in points.iter().enumerate() {
+                let Some((at_x, at_y)) = *point else { continue };
+                if j % every == first || points.len() == 1 {
+                    svg.marker(i, at_x, at_y, 4.0);
+                }
+                if points.len() <= MOST_TIPS {
+                    let (x, y) = series.points[j];
+                    let values = format!("{} at {}", significant(y, 4), significant(x, 4));
+                    svg.hit(at_x, at_y, &format!("{}: {values}", series.name));
+                }
+            }
+        }
         for (value, name) in &self.references {
             let at = y.at(*value);
             svg.line("axis dash", [panel.left, at, right, at]);
@@ -231,49 +260,8 @@ impl LineChart {
             } else {
                 (at + 6.0, Anchor::Start)
             };
-            svg.text("muted small", to, panel.top + 10.0, anchor, name);
+            svg.text("muted small rim", to, panel.top + 10.0, anchor, name);
         }
-        for (i, series) in self.series.iter().enumerate() {
-            self.draw_band(svg, series, i % N_SERIES, x, y);
-        }
-        for (i, series) in self.series.iter().enumerate() {
-            let points: Vec<Option<(f64, f64)>> = series
-                .points
-                .iter()
-                .map(|p| (p.0.is_finite() && p.1.is_finite()).then(|| (x.at(p.0), y.at(p.1))))
-                .collect();
-            svg.path(&format!("line l{}", i % N_SERIES), &points, false);
-            // markers closer than this would hide the line
-            let spacing = panel.width / series.points.len().max(1) as f64;
-            let every = (14.0 / spacing).ceil().max(1.0) as usize;
-            for (j, point) in points.iter().enumerate() {
-                let Some((at_x, at_y)) = point else { continue };
-                let (px, py) = series.points[j];
-                let tip = format!(
-                    "{}: {} at {}",
-                    series.name,
-                    significant(py, 4),
-                    significant(px, 4)
-                );
-                if j % every == 0 || j + 1 == points.len() {
-                    svg.marker(i, *at_x, *at_y, 4.0, Some(&tip));
-                }
-            }
-        }
-    }
-
-    fn draw_band(&self, svg: &mut Svg, series: &Series, colour: usize, x: Scale, y: Scale) {
-        let edges: Vec<(f64, [f64; 2])> = series
-            .points
-            .iter()
-            .zip(&series.band)
-            .filter(|(p, b)| p.0.is_finite() && b.iter().all(|v| v.is_finite()))
-            .map(|(p, b)| (x.at(p.0), b.map(|v| y.at(v))))
-            .collect();
-        let upper = edges.iter().map(|(x, b)| Some((*x, b[1])));
-        let lower = edges.iter().rev().map(|(x, b)| Some((*x, b[0])));
-        let outline: Vec<_> = upper.chain(lower).collect();
-        svg.path(&format!("band f{colour}"), &outline, true);
     }
 
     /// Names at the right ends of the lines, moved apart where they would overlap.
@@ -298,7 +286,7 @@ impl LineChart {
                 let path = [Some((x + 6.0, y)), Some((right + 14.0, place))];
                 svg.path(&format!("thin l{colour}"), &path, false);
             }
-            svg.marker(i, right + 18.0, place, 4.0, None);
+            svg.marker(i, right + 18.0, place, 4.0);
             svg.text(
                 "",
                 right + 28.0,
@@ -346,7 +334,7 @@ impl Figure for LineChart {
         let mut top = 8.0;
         if !named_at_ends {
             let names = self.series_names().enumerate();
-            top += legend(&mut svg, names, [8.0, top], width - 16.0, true) + 4.0;
+            top += legend(&mut svg, names, [8.0, top], width - 16.0, true) + 8.0;
         }
         svg.text("muted", 8.0, top + 12.0, Anchor::Start, &self.y_label);
         top += 28.0;
@@ -407,6 +395,21 @@ impl Figure for LineChart {
         }
         rows
     }
+}
+
+/// The band around a line, where it has one.
+fn draw_band(svg: &mut Svg, series: &Series, colour: usize, x: Scale, y: Scale) {
+    let edges: Vec<(f64, [f64; 2])> = series
+        .points
+        .iter()
+        .zip(&series.band)
+        .filter(|(p, b)| p.0.is_finite() && b.iter().all(|v| v.is_finite()))
+        .map(|(p, b)| (x.at(p.0), b.map(|v| y.at(v))))
+        .collect();
+    let upper = edges.iter().map(|(x, b)| Some((*x, b[1])));
+    let lower = edges.iter().rev().map(|(x, b)| Some((*x, b[0])));
+    let outline: Vec<_> = upper.chain(lower).collect();
+    svg.path(&format!("band f{colour}"), &outline, true);
 }
 
 /// The width that the labels of a vertical axis need.

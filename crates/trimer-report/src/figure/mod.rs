@@ -125,7 +125,7 @@ pub(crate) fn legend<'a>(
         let class = colour % crate::palette::N_SERIES;
         if with_line {
             svg.line(&format!("line l{class}"), [at, middle, at + 20.0, middle]);
-            svg.marker(colour, at + 10.0, middle, 4.0, None);
+            svg.marker(colour, at + 10.0, middle, 4.0);
         } else {
             svg.rect(
                 &format!("f{class}"),

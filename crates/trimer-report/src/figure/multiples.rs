@@ -81,7 +81,7 @@ impl Figure for SmallMultiples {
         let most = self.panels.iter().max_by_key(|p| p.series_names().count());
         if let Some(panel) = most.filter(|p| p.series_names().count() > 1) {
             let names = panel.series_names().enumerate();
-            top += legend(&mut svg, names, [8.0, top], WIDTH - 16.0, true) + 4.0;
+            top += legend(&mut svg, names, [8.0, top], WIDTH - 16.0, true) + 8.0;
         }
         svg.text("muted", 8.0, top + 12.0, Anchor::Start, y_label);
         top += 22.0;
