@@ -3,7 +3,7 @@
 use crate::{
     ReportError,
     escape::{escape, slug},
-    figure::Figure,
+    figure::{Figure, ROOMS},
     palette::figure_css,
     table::{Cell, Column, Table, download_link},
     write::write_whole,
@@ -294,12 +294,21 @@ impl Block {
     }
 }
 
+/// A figure, drawn anew for small screens where that makes a difference, with its numbers.
 fn figure_html(figure: &dyn Figure) -> String {
+    let scroll = |class: &str, room: f64| {
+        let svg = figure.to_inline_svg(room);
+        format!("<div class=\"scroll{class}\" tabindex=\"0\">{svg}</div>")
+    };
+    let drawings = if figure.draw(ROOMS[0]) == figure.draw(ROOMS[1]) {
+        scroll("", ROOMS[0])
+    } else {
+        scroll(" wide", ROOMS[0]) + &scroll(" narrow", ROOMS[1])
+    };
     format!(
-        "<figure><figcaption>{}</figcaption><div class=\"scroll\" tabindex=\"0\">{}</div>\
-         <details><summary>Numbers</summary>{}<p class=\"tools\">{}</p></details></figure>",
+        "<figure><figcaption>{}</figcaption>{drawings}<details><summary>Numbers</summary>{}\
+         <p class=\"tools\">{}</p></details></figure>",
         escape(figure.title()),
-        figure.to_inline_svg(),
         data_table(&figure.data()).html(),
         download_link(&figure.to_csv(), figure.title()),
     )

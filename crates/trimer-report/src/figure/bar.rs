@@ -92,7 +92,8 @@ impl BarChart {
         self
     }
 
-    /// Size of the drawing in pixels. Unless set, 720 by 360 and wider where there are many bars.
+    /// Size of the drawing in pixels. At most 720 by 360 unless set; wider where there are too many
+    /// bars for it.
     pub fn size(mut self, width: f64, height: f64) -> Self {
         self.size = Some([width.max(240.0), height.max(160.0)]);
         self
@@ -241,11 +242,13 @@ impl Figure for BarChart {
         )
     }
 
-    fn draw(&self) -> Drawing {
-        let n_bars = self.categories.len() * self.series.len();
+    fn draw(&self, room: f64) -> Drawing {
+        let n_bars = (self.categories.len() * self.series.len()) as f64;
         let [width, height] = self
             .size
-            .unwrap_or([720f64.max(80.0 + 14.0 * n_bars as f64), 360.0]);
+            .unwrap_or([720.0, if room < 480.0 { 300.0 } else { 360.0 }]);
+        // too many bars for the room are scrolled rather than squeezed to nothing
+        let width = width.min(room.max(240.0)).max(72.0 + 9.0 * n_bars);
         let mut svg = Svg::default();
         let Some((low, high)) = self.y_extent().filter(|_| !self.categories.is_empty()) else {
             return nothing_to_show(svg, width);
@@ -258,7 +261,7 @@ impl Figure for BarChart {
         svg.text("muted", 8.0, top + 12.0, Anchor::Start, &self.y_label);
         top += 28.0;
         let plot_height = (height - top - 52.0).max(80.0);
-        let ticks = Ticks::covering(low, high, (plot_height / 48.0) as usize, false);
+        let ticks = Ticks::covering(low, high, (plot_height / 42.0) as usize, false);
         let axis_room = 16.0 + widest_label(&ticks);
         let references = self.references.iter().map(|r| text_width(&r.1, 11.0) + 6.0);
         let right = width - 16.0 - references.fold(0.0, f64::max);

@@ -61,8 +61,11 @@ fn count(value: f64) -> String {
     }
 }
 
-/// Side of a cell in pixels: enough for "100" above a count of five digits.
-const CELL: f64 = 58.0;
+/// Room for the number of samples of a row.
+const RIGHT: f64 = 58.0;
+
+/// Smallest and largest side of a cell in pixels: the smallest still holds a count of four digits.
+const CELL: [f64; 2] = [34.0, 58.0];
 
 impl Figure for ConfusionMatrix {
     fn title(&self) -> &str {
@@ -85,7 +88,7 @@ impl Figure for ConfusionMatrix {
         )
     }
 
-    fn draw(&self) -> Drawing {
+    fn draw(&self, room: f64) -> Drawing {
         let mut svg = Svg::default();
         let n = self.classes.len();
         if n == 0 {
@@ -97,42 +100,45 @@ impl Figure for ConfusionMatrix {
             .map(|c| text_width(c, 13.0))
             .fold(0.0, f64::max)
             .clamp(40.0, 170.0);
-        let axis_names = AxisNames::new(self.classes.iter().map(String::as_str), CELL);
-        let left = (names_width + 24.0).max(axis_names.overhang - CELL / 2.0 + 8.0);
+        let cell = ((room - names_width - 20.0 - RIGHT) / n as f64)
+            .clamp(CELL[0], CELL[1])
+            .floor();
+        let names = self.classes.iter().map(String::as_str);
+        let axis_names = AxisNames::new(names, cell);
+        let left = (names_width + 20.0)
+            .max(axis_names.overhang - cell / 2.0 + 8.0)
+            .round();
         let top = 34.0;
-        let side = CELL * n as f64;
-        svg.text("muted", left - 12.0, top - 12.0, Anchor::End, "true class");
+        let side = cell * n as f64;
+        svg.text("muted", left - 10.0, top - 12.0, Anchor::End, "true class");
+        let samples = if cell < 48.0 { "n" } else { "samples" };
         svg.text(
             "muted",
-            left + side + 12.0,
+            left + side + 8.0,
             top - 12.0,
             Anchor::Start,
-            "samples",
+            samples,
         );
         for (truth, class) in self.classes.iter().enumerate() {
-            let y = top + CELL * truth as f64;
-            let middle = y + CELL / 2.0;
+            let y = top + cell * truth as f64;
+            let middle = y + cell / 2.0;
             let name = shortened(class, 13.0, 170.0);
-            svg.text("", left - 12.0, middle + 4.5, Anchor::End, &name);
+            svg.text("", left - 10.0, middle + 4.5, Anchor::End, &name);
             let support = count(self.support(truth));
             svg.text(
                 "muted",
-                left + side + 12.0,
+                left + side + 8.0,
                 middle + 4.5,
                 Anchor::Start,
                 &support,
             );
             for (pred, taken_for) in self.classes.iter().enumerate() {
-                self.draw_cell(
-                    &mut svg,
-                    [left + CELL * pred as f64, y],
-                    [truth, pred],
-                    taken_for,
-                );
+                let place = [left + cell * pred as f64, y, cell];
+                self.draw_cell(&mut svg, place, [truth, pred], taken_for);
             }
         }
         for (i, class) in self.classes.iter().enumerate() {
-            axis_names.draw(&mut svg, left + CELL * (i as f64 + 0.5), top + side, class);
+            axis_names.draw(&mut svg, left + cell * (i as f64 + 0.5), top + side, class);
         }
         let below = top + side + axis_names.height + 20.0;
         svg.text(
@@ -142,8 +148,14 @@ impl Figure for ConfusionMatrix {
             Anchor::Middle,
             "predicted class",
         );
-        let end = draw_key(&mut svg, left, below + 14.0, side.clamp(120.0, 220.0));
-        let width = left + (side + 80.0).max(text_width(KEY, 11.0) + 8.0);
+        // the words of the key are wider than a small matrix
+        let key_left = if left + text_width(KEY[0], 11.0) > room {
+            8.0
+        } else {
+            left
+        };
+        let end = draw_key(&mut svg, key_left, below + 14.0, side.clamp(120.0, 220.0));
+        let width = (left + side + RIGHT).max(key_left + text_width(KEY[0], 11.0) + 4.0);
         Drawing {
             width,
             height: end,
@@ -174,7 +186,7 @@ impl ConfusionMatrix {
     fn draw_cell(
         &self,
         svg: &mut Svg,
-        [x, y]: [f64; 2],
+        [x, y, cell]: [f64; 3],
         [truth, pred]: [usize; 2],
         taken_for: &str,
     ) {
@@ -187,14 +199,14 @@ impl ConfusionMatrix {
             fixed(100.0 * share, 1)
         );
         let opacity = shade(share);
-        svg.rect("grid heat", [x, y, CELL, CELL], Some(opacity), Some(&tip));
+        svg.rect("grid heat", [x, y, cell, cell], Some(opacity), Some(&tip));
         let ink = class_on_heat(opacity);
         let upper = if truth == pred {
             format!("{ink} strong")
         } else {
             ink.to_owned()
         };
-        let middle = x + CELL / 2.0;
+        let middle = x + cell / 2.0;
         let per_cent = if self.support(truth) > 0.0 {
             fixed(100.0 * share, 0)
         } else {
@@ -203,7 +215,7 @@ impl ConfusionMatrix {
         svg.text(
             upper.trim(),
             middle,
-            y + CELL / 2.0,
+            y + cell / 2.0 - 1.0,
             Anchor::Middle,
             &per_cent,
         );
@@ -211,14 +223,17 @@ impl ConfusionMatrix {
         svg.text(
             format!("{ink} small").trim(),
             middle,
-            y + CELL / 2.0 + 16.0,
+            y + cell / 2.0 + 13.0,
             Anchor::Middle,
             &counts,
         );
     }
 }
 
-const KEY: &str = "upper number and shade: % of the true class; lower number: samples";
+const KEY: [&str; 2] = [
+    "upper number and shade: % of the true class",
+    "lower number: samples",
+];
 
 /// What the shades mean; returns where it ends.
 fn draw_key(svg: &mut Svg, left: f64, top: f64, width: f64) -> f64 {
@@ -245,6 +260,14 @@ fn draw_key(svg: &mut Svg, left: f64, top: f64, width: f64) -> f64 {
             &label,
         );
     }
-    svg.text("muted small", left, top + 42.0, Anchor::Start, KEY);
-    top + 52.0
+    for (i, line) in KEY.into_iter().enumerate() {
+        svg.text(
+            "muted small",
+            left,
+            top + 42.0 + 15.0 * i as f64,
+            Anchor::Start,
+            line,
+        );
+    }
+    top + 66.0
 }

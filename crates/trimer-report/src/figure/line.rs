@@ -126,7 +126,7 @@ impl LineChart {
         self
     }
 
-    /// Size of the drawing in pixels; 720 by 360 unless set.
+    /// Size of the drawing in pixels; at most; 720 by 360 unless set.
     pub fn size(mut self, width: f64, height: f64) -> Self {
         self.size = Some([width.max(240.0), height.max(160.0)]);
         self
@@ -320,8 +320,11 @@ impl Figure for LineChart {
         )
     }
 
-    fn draw(&self) -> Drawing {
-        let [width, height] = self.size.unwrap_or([720.0, 360.0]);
+    fn draw(&self, room: f64) -> Drawing {
+        let [width, height] = self
+            .size
+            .unwrap_or([720.0, if room < 480.0 { 300.0 } else { 360.0 }]);
+        let width = width.min(room.max(240.0));
         let mut svg = Svg::default();
         if !self.has_points() {
             return nothing_to_show(svg, width);
@@ -330,7 +333,7 @@ impl Figure for LineChart {
             .series_names()
             .map(|n| text_width(n, 13.0))
             .fold(0.0, f64::max);
-        let named_at_ends = self.series.len() <= 8 && longest < width * 0.28;
+        let named_at_ends = self.series.len() <= 8 && longest < width * 0.25;
         let mut top = 8.0;
         if !named_at_ends {
             let names = self.series_names().enumerate();
@@ -341,7 +344,7 @@ impl Figure for LineChart {
         let (y_low, y_high) = self.y_extent().unwrap_or((0.0, 1.0));
         let (x_low, x_high) = self.x_extent().unwrap_or((0.0, 1.0));
         let plot_height = height - top - 48.0;
-        let y_ticks = Ticks::covering(y_low, y_high, (plot_height / 48.0) as usize, false);
+        let y_ticks = Ticks::covering(y_low, y_high, (plot_height / 42.0) as usize, false);
         let left = 16.0 + widest_label(&y_ticks);
         let right = if named_at_ends { 36.0 + longest } else { 16.0 };
         let plot_width = width - left - right;
@@ -350,7 +353,7 @@ impl Figure for LineChart {
         } else {
             (x_low - 1.0, x_high + 1.0)
         };
-        let wanted = (plot_width / 70.0) as usize;
+        let wanted = (plot_width / 55.0) as usize;
         let panel = Panel {
             left,
             top,

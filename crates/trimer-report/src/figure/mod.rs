@@ -19,8 +19,11 @@ use crate::{
 };
 use std::path::Path;
 
+/// The room that a page offers a figure, in pixels: on a desk and on a telephone.
+pub(crate) const ROOMS: [f64; 2] = [720.0, 336.0];
+
 /// What is drawn: the inside of an `<svg>` element and its size in pixels.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Drawing {
     pub(crate) width: f64,
     pub(crate) height: f64,
@@ -38,18 +41,19 @@ pub trait Figure: std::fmt::Debug {
     /// What a reader who cannot see the figure should know: kind, size and range.
     fn summary(&self) -> String;
 
-    /// Draws everything but the title.
-    fn draw(&self) -> Drawing;
+    /// Draws everything but the title, no wider than `room` pixels where that can be read.
+    fn draw(&self, room: f64) -> Drawing;
 
     /// The numbers behind the figure: a header, then one row of fields per line.
     fn data(&self) -> Vec<Vec<String>>;
 
     /// The `<svg>` element for use within a page that has the figures' style sheet.
-    fn to_inline_svg(&self) -> String {
-        let drawing = self.draw();
+    fn to_inline_svg(&self, room: f64) -> String {
+        let drawing = self.draw(room);
         format!(
             "<svg class=\"tf\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{}\" \
-             viewBox=\"0 0 {w:.0} {h:.0}\" width=\"{w:.0}\" height=\"{h:.0}\">{}</svg>",
+             viewBox=\"0 0 {w:.0} {h:.0}\" width=\"{w:.0}\" height=\"{h:.0}\" \
+             style=\"min-width:{w:.0}px\">{}</svg>",
             escape(&format!("{}. {}", self.title(), self.summary())),
             drawing.body,
             w = drawing.width,
@@ -60,7 +64,7 @@ pub trait Figure: std::fmt::Debug {
     /// A complete SVG file, with title, background and colours for light and dark.
     fn to_svg(&self) -> String {
         const TOP: f64 = 40.0;
-        let drawing = self.draw();
+        let drawing = self.draw(ROOMS[0]);
         let (width, height) = (
             drawing.width.max(text_width(self.title(), 16.0) + 32.0),
             drawing.height + TOP + 8.0,

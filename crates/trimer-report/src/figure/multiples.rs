@@ -65,29 +65,30 @@ impl Figure for SmallMultiples {
         )
     }
 
-    fn draw(&self) -> Drawing {
-        const WIDTH: f64 = 720.0;
+    fn draw(&self, room: f64) -> Drawing {
         const PLOT_HEIGHT: f64 = 130.0;
         let mut svg = Svg::default();
+        let room = room.clamp(240.0, 960.0);
         let extents = self
             .extent(LineChart::x_extent)
             .zip(self.extent(LineChart::y_extent));
         let Some(((x_low, x_high), (y_low, y_high))) = extents else {
-            return nothing_to_show(svg, WIDTH);
+            return nothing_to_show(svg, room);
         };
-        let columns = self.columns.min(self.panels.len());
+        let that_fit = (room / 230.0) as usize;
+        let columns = self.columns.min(self.panels.len()).min(that_fit).max(1);
         let [x_label, y_label] = self.axis_labels();
         let mut top = 8.0;
         let most = self.panels.iter().max_by_key(|p| p.series_names().count());
         if let Some(panel) = most.filter(|p| p.series_names().count() > 1) {
             let names = panel.series_names().enumerate();
-            top += legend(&mut svg, names, [8.0, top], WIDTH - 16.0, true) + 8.0;
+            top += legend(&mut svg, names, [8.0, top], room - 16.0, true) + 8.0;
         }
         svg.text("muted", 8.0, top + 12.0, Anchor::Start, y_label);
         top += 22.0;
         let y_ticks = Ticks::covering(y_low, y_high, 3, false);
         let axis_room = 16.0 + widest_label(&y_ticks);
-        let panel_width = (WIDTH - 8.0) / columns as f64;
+        let panel_width = (room - 8.0) / columns as f64;
         let plot_width = (panel_width - axis_room - 16.0).max(40.0);
         let (x_low, x_high) = if x_low < x_high {
             (x_low, x_high)
@@ -114,9 +115,9 @@ impl Figure for SmallMultiples {
         }
         let rows = self.panels.len().div_ceil(columns) as f64;
         let end = top + row_height * rows + 14.0;
-        svg.text("muted", WIDTH / 2.0, end - 6.0, Anchor::Middle, x_label);
+        svg.text("muted", room / 2.0, end - 6.0, Anchor::Middle, x_label);
         Drawing {
-            width: WIDTH,
+            width: room,
             height: end + 4.0,
             body: svg.finish(),
         }
