@@ -121,7 +121,11 @@ impl Checker {
                 );
             } else {
                 // of these the reference computes only the mean error in float32
-                let tolerance = if key == "MAE" { self.float32 } else { self.float64 };
+                let tolerance = if key == "MAE" {
+                    self.float32
+                } else {
+                    self.float64
+                };
                 self.close(&name, *ours, expected, tolerance);
             }
         }

@@ -62,10 +62,10 @@ fn count(value: f64) -> String {
 }
 
 /// Room for the number of samples of a row.
-const RIGHT: f64 = 58.0;
+const RIGHT: f64 = 66.0;
 
 /// Smallest and largest side of a cell in pixels: the smallest still holds a count of four digits.
-const CELL: [f64; 2] = [34.0, 58.0];
+const CELL: [f64; 2] = [30.0, 58.0];
 
 impl Figure for ConfusionMatrix {
     fn title(&self) -> &str {

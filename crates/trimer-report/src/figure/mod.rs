@@ -64,9 +64,10 @@ pub trait Figure: std::fmt::Debug {
     /// A complete SVG file, with title, background and colours for light and dark.
     fn to_svg(&self) -> String {
         const TOP: f64 = 40.0;
+        const SIDE: f64 = 8.0;
         let drawing = self.draw(ROOMS[0]);
         let (width, height) = (
-            drawing.width.max(text_width(self.title(), 16.0) + 32.0),
+            (drawing.width + 2.0 * SIDE).max(text_width(self.title(), 16.0) + 32.0),
             drawing.height + TOP + 8.0,
         );
         let mut head = Svg::default();
@@ -76,7 +77,7 @@ pub trait Figure: std::fmt::Debug {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg class=\"tf\" \
              xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{}\" \
              viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\
-             <style>{}</style>{}<g transform=\"translate(0 {TOP})\">{}</g></svg>\n",
+             <style>{}</style>{}<g transform=\"translate({SIDE} {TOP})\">{}</g></svg>\n",
             escape(&format!("{}. {}", self.title(), self.summary())),
             figure_css(),
             head.finish(),
