@@ -73,7 +73,7 @@ pub fn top_k_accuracy(probabilities: &Probabilities<'_>, k: usize, ties: Ties) -
 }
 
 /// Samples from the highest score to the lowest; NaN last.
-pub(crate) fn descending(scores: impl Fn(usize) -> f64, n: usize) -> Vec<u32> {
+fn descending(scores: impl Fn(usize) -> f64, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     order.sort_by(|&a, &b| {
         let (a, b) = (scores(a as usize), scores(b as usize));
@@ -83,32 +83,51 @@ pub(crate) fn descending(scores: impl Fn(usize) -> f64, n: usize) -> Vec<u32> {
     order
 }
 
-/// Area under the ROC curve from samples in descending order of score, each with a weight.
-pub(crate) fn auc_of_order(
-    order: &[u32],
-    score: impl Fn(usize) -> f64,
-    positive: impl Fn(usize) -> bool,
-    weight: impl Fn(usize) -> f64,
-) -> f64 {
-    let (mut area, mut positives, mut negatives) = (0.0, 0.0, 0.0);
-    let mut i = 0;
-    while i < order.len() {
-        let at = score(order[i] as usize);
-        let (mut tied_positives, mut tied_negatives) = (0.0, 0.0);
-        while i < order.len() && score(order[i] as usize) == at {
-            let sample = order[i] as usize;
-            if positive(sample) {
-                tied_positives += weight(sample);
-            } else {
-                tied_negatives += weight(sample);
-            }
-            i += 1;
+/// Samples in descending order of score, ready for the area under the curve of any weights.
+pub(crate) struct Curve {
+    order: Vec<u32>,
+    /// Of each sample in `order`.
+    positive: Vec<bool>,
+    /// Where each run of equal scores ends.
+    ends: Vec<usize>,
+}
+
+impl Curve {
+    pub(crate) fn new(
+        n: usize,
+        score: impl Fn(usize) -> f64,
+        positive: impl Fn(usize) -> bool,
+    ) -> Self {
+        let order = descending(&score, n);
+        let at = |i: usize| score(order[i] as usize);
+        let ends = (1..=n).filter(|&i| i == n || at(i) != at(i - 1)).collect();
+        Self {
+            positive: order.iter().map(|&i| positive(i as usize)).collect(),
+            order,
+            ends,
         }
-        area += tied_negatives * (positives + tied_positives / 2.0);
-        positives += tied_positives;
-        negatives += tied_negatives;
     }
-    area / (positives * negatives)
+
+    /// NaN where the weight of the positive or of the other samples is zero.
+    pub(crate) fn area(&self, weight: impl Fn(usize) -> f64) -> f64 {
+        let (mut area, mut positives, mut negatives, mut start) = (0.0, 0.0, 0.0, 0);
+        for &end in &self.ends {
+            let (mut tied_positives, mut tied_negatives) = (0.0, 0.0);
+            for i in start..end {
+                let weight = weight(self.order[i] as usize);
+                if self.positive[i] {
+                    tied_positives += weight;
+                } else {
+                    tied_negatives += weight;
+                }
+            }
+            area += tied_negatives * (positives + tied_positives / 2.0);
+            positives += tied_positives;
+            negatives += tied_negatives;
+            start = end;
+        }
+        area / (positives * negatives)
+    }
 }
 
 /// Area under the ROC curve of `scores` for telling `positive` samples from the others.
@@ -118,8 +137,7 @@ pub fn roc_auc(positive: &[bool], scores: &[f64]) -> f64 {
     if positive.len() != scores.len() || scores.iter().any(|s| s.is_nan()) {
         return f64::NAN;
     }
-    let order = descending(|i| scores[i], scores.len());
-    auc_of_order(&order, |i| scores[i], |i| positive[i], |_| 1.0)
+    Curve::new(scores.len(), |i| scores[i], |i| positive[i]).area(|_| 1.0)
 }
 
 /// Mean over the classes of [`roc_auc`] of one class against the rest.

@@ -17,9 +17,7 @@ use super::{
             CLASS_ACC2_NON0_F1,
         },
         probability::{BRIER, BRIER_MEAN, LOG_LOSS, sample_brier, sample_log_loss},
-        ranking::{
-            ROC_AUC, TOP2_ACCURACY, TOP3_ACCURACY, Ties, auc_of_order, descending, in_top_k,
-        },
+        ranking::{Curve, ROC_AUC, TOP2_ACCURACY, TOP3_ACCURACY, Ties, in_top_k},
     },
     Binary, EvaluationOptions, Prepared, Sink, check_options, evaluate,
 };
@@ -107,19 +105,18 @@ struct Decisions<'a> {
     truth: &'a [u32],
     /// Index of each sample's cell in the confusion matrix.
     cells: Vec<u32>,
-    scores: Option<Scores<'a>>,
+    scores: Option<Scores>,
     are_sims_classes: bool,
 }
 
 /// What is needed of the probabilities.
-struct Scores<'a> {
-    values: &'a [f64],
+struct Scores {
     log_loss: Vec<f64>,
     brier: Vec<f64>,
     in_top2: Vec<bool>,
     in_top3: Vec<bool>,
-    /// For each class the samples in descending order of its probability.
-    orders: Vec<Vec<u32>>,
+    /// Of each class against the rest.
+    curves: Vec<Curve>,
     /// Whether positive is more probable than negative, where the classes are three sentiments.
     is_positive: Option<Vec<bool>>,
 }
@@ -137,7 +134,7 @@ impl<'a> Decisions<'a> {
     fn new(
         truth: &'a [u32],
         pred: &[u32],
-        probabilities: Option<&'a [f64]>,
+        probabilities: Option<&[f64]>,
         classes: &[String],
     ) -> Result<Self, MetricError> {
         let n_classes = classes.len();
@@ -162,8 +159,8 @@ impl<'a> Decisions<'a> {
     }
 }
 
-impl<'a> Scores<'a> {
-    fn new(truth: &[u32], values: &'a [f64], classes: &[String]) -> Result<Self, MetricError> {
+impl Scores {
+    fn new(truth: &[u32], values: &[f64], classes: &[String]) -> Result<Self, MetricError> {
         let n_classes = classes.len();
         let probabilities = Probabilities::new(truth, values, n_classes)?;
         let top = |k| {
@@ -173,7 +170,6 @@ impl<'a> Scores<'a> {
                 .collect()
         };
         Ok(Self {
-            values,
             log_loss: probabilities
                 .rows()
                 .map(|(t, row)| sample_log_loss(t, row))
@@ -184,8 +180,11 @@ impl<'a> Scores<'a> {
                 .collect(),
             in_top2: top(2),
             in_top3: top(3),
-            orders: (0..n_classes)
-                .map(|class| descending(|i| values[i * n_classes + class], truth.len()))
+            curves: (0..n_classes)
+                .map(|class| {
+                    let score = |i: usize| values[i * n_classes + class];
+                    Curve::new(truth.len(), score, |i| truth[i] as usize == class)
+                })
                 .collect(),
             is_positive: are_sentiments(classes).then(|| {
                 probabilities
@@ -248,7 +247,7 @@ fn of_matrix(matrix: &ConfusionMatrix, sink: &mut impl Sink) {
 }
 
 impl Decisions<'_> {
-    fn of_scores(&self, scores: &Scores<'_>, weights: &[u32], sink: &mut impl Sink) {
+    fn of_scores(&self, scores: &Scores, weights: &[u32], sink: &mut impl Sink) {
         let (mut log_loss, mut brier, mut top2, mut top3) = (0.0, 0.0, 0u32, 0u32);
         for (i, &weight) in weights.iter().enumerate() {
             log_loss += f64::from(weight) * scores.log_loss[i];
@@ -266,16 +265,11 @@ impl Decisions<'_> {
         if self.n_classes > 3 {
             sink(&TOP3_ACCURACY, None, f64::from(top3) / n);
         }
-        let area: f64 = (0..self.n_classes)
-            .map(|class| {
-                auc_of_order(
-                    &scores.orders[class],
-                    |i| scores.values[i * self.n_classes + class],
-                    |i| self.truth[i] as usize == class,
-                    |i| f64::from(weights[i]),
-                )
-            })
-            .sum();
+        let areas = scores
+            .curves
+            .iter()
+            .map(|curve| curve.area(|i| f64::from(weights[i])));
+        let area: f64 = areas.sum();
         sink(&ROC_AUC, None, area / self.n_classes as f64);
     }
 

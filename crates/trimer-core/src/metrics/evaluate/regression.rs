@@ -103,6 +103,8 @@ struct Estimates<'a> {
     /// a NaN among the values.
     orders: Option<[Runs; 2]>,
     sims: Option<SimsReading>,
+    /// Whether both scores round alike: clipped to 1, 2 and 3, and unclipped; empty unless needed.
+    rounds_alike: Vec<[bool; 4]>,
 }
 
 /// CH-SIMS's reading of both scores; `None` in [`Estimates`] with a NaN among them.
@@ -163,6 +165,11 @@ impl<'a> Estimates<'a> {
             truth_centred,
             pred_centred,
             shift: truth_centre - pred_centre,
+            rounds_alike: if conventions == Conventions::Mosi {
+                pairs.iter().map(|(t, p)| rounds_alike(t, p)).collect()
+            } else {
+                Vec::new()
+            },
             orders: Runs::of(pairs.truth())
                 .zip(Runs::of(pairs.pred()))
                 .map(|(t, p)| [t, p]),
@@ -171,6 +178,11 @@ impl<'a> Estimates<'a> {
             .then(|| SimsReading::new(&pairs)),
         }
     }
+}
+
+fn rounds_alike(t: f64, p: f64) -> [bool; 4] {
+    let [one, two, three] = [1.0, 2.0, 3.0].map(|limit| same_integer(t, p, limit));
+    [one, two, three, lmf::same_integer(t, p)]
 }
 
 impl SimsReading {
@@ -278,20 +290,17 @@ impl Estimates<'_> {
         let (truth, pred) = (self.pairs.truth(), self.pairs.pred());
         let n = self.pairs.len() as f64;
         let mut greater0 = Binary::default();
-        let (mut hits, mut unclipped) = ([0.0; 3], 0.0);
+        let mut hits = [0.0; 4];
         for (i, weight) in drawn(weights) {
-            let (t, p) = (truth[i], pred[i]);
-            greater0.add(t > 0.0, p > 0.0, weight);
-            for (hit, limit) in hits.iter_mut().zip([1.0, 2.0, 3.0]) {
-                *hit += weight * f64::from(u8::from(same_integer(t, p, limit)));
+            greater0.add(truth[i] > 0.0, pred[i] > 0.0, weight);
+            for (hit, alike) in hits.iter_mut().zip(self.rounds_alike[i]) {
+                *hit += weight * f64::from(u8::from(alike));
             }
-            unclipped += weight * f64::from(u8::from(lmf::same_integer(t, p)));
         }
         let greater0 = greater0.matrix();
-        for (info, hit) in [&ACC3, &ACC5, &ACC7].into_iter().zip(hits) {
+        for (info, hit) in [&ACC3, &ACC5, &ACC7, &ACC7_UNCLIPPED].into_iter().zip(hits) {
             sink(info, None, hit / n);
         }
-        sink(&ACC7_UNCLIPPED, None, unclipped / n);
         sink(&ACC2_GT0, None, accuracy(&greater0));
         sink(&ACC2_GT0_F1, None, weighted_f1(&greater0.swapped()));
     }
