@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use trimer_core::corpus::CorpusError;
+use trimer_core::corpus::synth::SynthError;
 use trimer_core::import::ImportError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
@@ -62,6 +63,7 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .downcast_ref::<NnError>()
         .map(|e| e as &dyn Hint)
         .or_else(|| cause.downcast_ref::<CorpusError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
         .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint));
     hinted.and_then(Hint::hint)
 }

@@ -101,7 +101,7 @@ pub enum NnError {
     CorpusFile(#[from] trimer_core::corpus::CorpusError),
     /// A PyTorch checkpoint could not be read.
     #[error(transparent)]
-    Torch(#[from] trimer_core::store::TorchError),
+    Torch(#[from] trimer_core::store::torch::TorchError),
     /// Predictions could not be judged.
     #[error(transparent)]
     Metric(#[from] trimer_core::metrics::MetricError),
