@@ -234,11 +234,26 @@ impl RunDir {
         self.seed_dir(seed).join(format!("predictions-{split}.parquet"))
     }
 
-    /// Metrics of all seeds on a split, head by head.
+    /// Metrics of all seeds on a split, head by head, each against the label that it was trained on.
     ///
     /// # Errors
     /// When predictions cannot be had.
     pub fn evaluate(&self, corpus: &Corpus, split: Split, device: &Device, options: &EvaluationOptions) -> Result<HeadMap<Option<Metrics>>> {
+        self.evaluate_against(corpus, split, &self.columns(corpus), device, options)
+    }
+
+    /// As [`Self::evaluate`], against label columns of one's choice.
+    ///
+    /// # Errors
+    /// When predictions cannot be had.
+    pub fn evaluate_against(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        columns: &HeadMap<Head>,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
         let all = self
             .config
             .seeds
@@ -246,7 +261,7 @@ impl RunDir {
             .map(|seed| self.predictions(*seed, corpus, split, device))
             .collect::<Result<Vec<_>>>()?;
         let all: Vec<&Predictions> = all.iter().collect();
-        evaluate(corpus, &all, &self.columns(corpus), self.config.task, &self.config.classes, score_range(&self.config), options)
+        evaluate(corpus, &all, columns, self.config.task, &self.config.classes, score_range(&self.config), options)
     }
 }
 
