@@ -126,11 +126,13 @@ fn reading_much_more_than_the_budget_gives_the_same_values() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = CorpusWriter::create(&dir.path().join("c"), CorpusInfo::default()).unwrap();
     let expected: Vec<f32> = (0..1 << 22).map(|k| k as f32).collect();
-    let mut features = ModalityMap::default();
-    features.text = Some(Frames {
-        values: expected.as_slice().into(),
-        dim: 1 << 10,
-    });
+    let features = ModalityMap {
+        text: Some(Frames {
+            values: expected.as_slice().into(),
+            dim: 1 << 10,
+        }),
+        ..ModalityMap::default()
+    };
     let utterance = Utterance {
         id: "a".into(),
         ..Utterance::default()
