@@ -112,6 +112,43 @@ fn the_files_of_a_corpus_are_those_the_layout_names() {
     assert_eq!(listed, expected);
 }
 
+/// Batches are made by several threads from one corpus.
+#[test]
+fn threads_may_share_a_corpus() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    let corpus = Corpus::open(original()).unwrap();
+    shared(&corpus);
+    shared(&corpus.frames(0, Modality::Text));
+}
+
+#[test]
+fn reading_much_more_than_the_budget_gives_the_same_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = CorpusWriter::create(&dir.path().join("c"), CorpusInfo::default()).unwrap();
+    let expected: Vec<f32> = (0..1 << 22).map(|k| k as f32).collect();
+    let features = ModalityMap {
+        text: Some(Frames {
+            values: expected.as_slice().into(),
+            dim: 1 << 10,
+        }),
+        ..ModalityMap::default()
+    };
+    let utterance = Utterance {
+        id: "a".into(),
+        ..Utterance::default()
+    };
+    writer.push(utterance, features).unwrap();
+    let corpus = Corpus::open(writer.finish().unwrap()).unwrap();
+    let frames = corpus.frames(0, Modality::Text).unwrap();
+    // 16 MiB each time: the maps are given back after 16 rounds.
+    let mut values = vec![0.0; 1 << 22];
+    for _ in 0..40 {
+        values.fill(0.0);
+        frames.copy_rows(0..1 << 12, &mut values);
+        assert!(values == expected);
+    }
+}
+
 #[test]
 fn a_wrong_path_is_told_from_a_wrong_directory() {
     let dir = tempfile::tempdir().unwrap();
@@ -198,7 +235,7 @@ fn the_fingerprint_follows_the_data_and_not_the_description() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn damage_ends_in_an_error_or_a_corpus(
         file in prop::sample::select(FILES.to_vec()),
