@@ -8,7 +8,9 @@ use trimer::nn::weights::{NamedTensor, read_tensors};
 
 /// Names of the fixtures whose name starts with `prefix`, sorted; empty when there is no folder.
 pub(crate) fn names(prefix: &str) -> Vec<String> {
-    let Some(folder) = folder() else { return Vec::new() };
+    let Some(folder) = folder() else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = fs::read_dir(&folder)
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
@@ -32,11 +34,17 @@ impl Fixture {
         let folder = folder().expect("a name was found in it");
         let text = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
         let tensors = read_tensors(&folder.join(format!("{name}.safetensors"))).unwrap();
-        Self { name: name.into(), info: serde_json::from_str(&text).unwrap(), tensors }
+        Self {
+            name: name.into(),
+            info: serde_json::from_str(&text).unwrap(),
+            tensors,
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> &NamedTensor {
-        self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name))
+        self.tensors
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.name))
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
@@ -50,7 +58,11 @@ impl Fixture {
 
     /// Class indices; negative = missing.
     pub(crate) fn targets(&self, key: &str) -> Vec<Option<u32>> {
-        self.get(key).values.iter().map(|v| (*v >= 0.0).then_some(*v as u32)).collect()
+        self.get(key)
+            .values
+            .iter()
+            .map(|v| (*v >= 0.0).then_some(*v as u32))
+            .collect()
     }
 
     /// Tensors whose key starts with `prefix`, without it.
@@ -69,7 +81,10 @@ impl Fixture {
     }
 
     pub(crate) fn usizes(&self, pointer: &str) -> Vec<usize> {
-        let list = self.info.pointer(pointer).and_then(serde_json::Value::as_array);
+        let list = self
+            .info
+            .pointer(pointer)
+            .and_then(serde_json::Value::as_array);
         let list = list.unwrap_or_else(|| panic!("{}: no list at {pointer}", self.name));
         list.iter().map(|v| v.as_u64().unwrap() as usize).collect()
     }
@@ -83,8 +98,15 @@ pub(crate) fn max_abs(values: &[f32]) -> f32 {
 pub(crate) fn assert_close(what: &str, ours: &[f32], fixture: &[f32], tolerance: f32, floor: f32) {
     assert_eq!(ours.len(), fixture.len(), "{what}: number of values");
     let difference = ours.iter().zip(fixture).fold(0.0_f32, |m, (a, b)| {
-        if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) }
+        if (a - b).is_nan() {
+            f32::INFINITY
+        } else {
+            m.max((a - b).abs())
+        }
     });
     let allowed = tolerance * max_abs(fixture) + floor;
-    assert!(difference <= allowed, "{what}: differs by {difference:e}, allowed {allowed:e}");
+    assert!(
+        difference <= allowed,
+        "{what}: differs by {difference:e}, allowed {allowed:e}"
+    );
 }

@@ -9,7 +9,12 @@ use std::process::ExitCode;
 
 /// Multimodal emotion recognition: from text, audio and vision to the emotion.
 #[derive(Debug, Parser)]
-#[command(name = "trimer", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "trimer",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 struct Cli {
     /// Threads of the CPU backend; 0 = as many as the machine has
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
@@ -53,7 +58,9 @@ pub fn main() -> ExitCode {
     ui::end_quietly_on_broken_pipe();
     let cli = Cli::parse();
     if cli.threads > 0
-        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(cli.threads).build_global()
+        && let Err(error) = rayon::ThreadPoolBuilder::new()
+            .num_threads(cli.threads)
+            .build_global()
     {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }

@@ -32,7 +32,11 @@ pub(crate) fn report(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::
 }
 
 const fn main_metric(run: &RunDir) -> &'static str {
-    if run.config.classes.is_empty() { "mae" } else { "accuracy" }
+    if run.config.classes.is_empty() {
+        "mae"
+    } else {
+        "accuracy"
+    }
 }
 
 fn summary(
@@ -46,7 +50,10 @@ fn summary(
     let mut cards = Vec::new();
     if let Some(m) = &heads.multimodal {
         let value = m.scalar(metric).unwrap_or(f64::NAN);
-        let card = Card::new(format!("test {metric}, multimodal head"), format!("{value:.3}"));
+        let card = Card::new(
+            format!("test {metric}, multimodal head"),
+            format!("{value:.3}"),
+        );
         cards.push(match m.interval(metric) {
             Some([low, high]) => card.note(format!("95 % interval {low:.3} to {high:.3}")),
             None => card,
@@ -61,14 +68,22 @@ fn summary(
                     .note(format!("a perfect observer of {m} alone")),
             );
         }
-        let all = ceiling.multimodal_from.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        let all = ceiling
+            .multimodal_from
+            .iter()
+            .max_by(|a, b| a.1.total_cmp(b.1));
         if let Some((_, value)) = all {
-            cards.push(Card::new("best possible from all", format!("{value:.3}")).note("a perfect observer"));
+            cards.push(
+                Card::new("best possible from all", format!("{value:.3}"))
+                    .note("a perfect observer"),
+            );
         }
     }
     cards.push(Card::new("utterances", corpus.len().to_string()).note(format!("{n_test} in test")));
     cards.push(Card::new("seeds", run.config.seeds.len().to_string()));
-    let mut section = Section::new("Summary").cards(cards).table(head_table(run, heads, joint));
+    let mut section = Section::new("Summary")
+        .cards(cards)
+        .table(head_table(run, heads, joint));
     if let Some(gain) = gain(run, joint) {
         section = section.paragraph(gain);
     }
@@ -86,28 +101,60 @@ fn gain(run: &RunDir, joint: &HeadMap<Option<Metrics>>) -> Option<String> {
     let values = single.filter_map(|h| Some((h, joint.get(h).as_ref()?.scalar(metric)?)));
     let lower_is_better = metric == "mae";
     let (head, best) = values.max_by(|a, b| {
-        if lower_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) }
+        if lower_is_better {
+            b.1.total_cmp(&a.1)
+        } else {
+            a.1.total_cmp(&b.1)
+        }
     })?;
-    let better = if lower_is_better { fused < best } else { fused > best };
-    let relation = if better { "better than" } else { "not better than" };
+    let better = if lower_is_better {
+        fused < best
+    } else {
+        fused > best
+    };
+    let relation = if better {
+        "better than"
+    } else {
+        "not better than"
+    };
     Some(format!(
         "On the multimodal label the fused head reaches {metric} {fused:.3}, {relation} the best \
          single modality ({head}: {best:.3})."
     ))
 }
 
-fn head_table(run: &RunDir, heads: &HeadMap<Option<Metrics>>, joint: &HeadMap<Option<Metrics>>) -> Table {
+fn head_table(
+    run: &RunDir,
+    heads: &HeadMap<Option<Metrics>>,
+    joint: &HeadMap<Option<Metrics>>,
+) -> Table {
     let metrics: &[(&str, bool)] = if run.config.classes.is_empty() {
-        &[("mae", false), ("pearson", true), ("acc2_non0", true), ("acc7", true)]
+        &[
+            ("mae", false),
+            ("pearson", true),
+            ("acc2_non0", true),
+            ("acc7", true),
+        ]
     } else {
-        &[("accuracy", true), ("weighted_f1", true), ("macro_f1", true), ("uar", true)]
+        &[
+            ("accuracy", true),
+            ("weighted_f1", true),
+            ("macro_f1", true),
+            ("uar", true),
+        ]
     };
     let mut columns = vec![Column::text("head")];
-    columns.extend(metrics.iter().map(|(name, higher)| Column::number(format!("{name}, own label"), 3).best(*higher)));
+    columns.extend(
+        metrics
+            .iter()
+            .map(|(name, higher)| Column::number(format!("{name}, own label"), 3).best(*higher)),
+    );
     let (first, higher) = metrics[0];
     columns.push(Column::number(format!("{first}, multimodal label"), 3).best(higher));
     let mut table = Table::new("Each head on the test split, with 95 % intervals", columns);
-    let cell = |m: Option<&Metrics>, name: &str| match m.and_then(|m| Some((m.scalar(name)?, m.interval(name)))) {
+    let cell = |m: Option<&Metrics>, name: &str| match m
+        .and_then(|m| Some((m.scalar(name)?, m.interval(name))))
+    {
         Some((value, Some(interval))) => Cell::Interval(value, interval),
         Some((value, None)) => Cell::Number(value),
         None => Cell::Empty,
@@ -127,20 +174,34 @@ fn training(run: &RunDir) -> anyhow::Result<Section> {
     let mut section = Section::new("Training");
     for &seed in &run.config.seeds {
         let log = run.log(seed)?;
-        let name = |what: &str| if run.config.seeds.len() > 1 { format!("{what}, seed {seed}") } else { what.to_owned() };
+        let name = |what: &str| {
+            if run.config.seeds.len() > 1 {
+                format!("{what}, seed {seed}")
+            } else {
+                what.to_owned()
+            }
+        };
         let valid = |r: &EpochReport, h: Head| r.valid.get(h).as_ref()?.get(selector)?.as_f64();
         let loss = curves("Training loss", "loss", &log, |r, h| *r.train_losses.get(h));
         let value = curves(&format!("Validation {selector}"), selector, &log, valid);
-        section = section.figure(SmallMultiples::new(name("Curves per head"), [loss, value]).columns(2));
+        section =
+            section.figure(SmallMultiples::new(name("Curves per head"), [loss, value]).columns(2));
     }
     Ok(section)
 }
 
-fn curves(title: &str, y: &str, log: &[EpochReport], value: impl Fn(&EpochReport, Head) -> Option<f64>) -> LineChart {
+fn curves(
+    title: &str,
+    y: &str,
+    log: &[EpochReport],
+    value: impl Fn(&EpochReport, Head) -> Option<f64>,
+) -> LineChart {
     let mut chart = LineChart::new(title, "epoch", y);
     for head in Head::ALL {
-        let points: Vec<(f64, f64)> =
-            log.iter().filter_map(|r| Some((r.epoch as f64, value(r, head)?))).collect();
+        let points: Vec<(f64, f64)> = log
+            .iter()
+            .filter_map(|r| Some((r.epoch as f64, value(r, head)?)))
+            .collect();
         if !points.is_empty() {
             chart = chart.series(Series::new(head.as_str(), points));
         }
@@ -153,10 +214,23 @@ fn curves(title: &str, y: &str, log: &[EpochReport], value: impl Fn(&EpochReport
 
 fn classes(run: &RunDir, heads: &HeadMap<Option<Metrics>>) -> Section {
     let names = &run.config.classes;
-    let mut chart = BarChart::new("F1 per class, each head on its own label", "class", "F1", names.clone()).y_max(1.0);
+    let mut chart = BarChart::new(
+        "F1 per class, each head on its own label",
+        "class",
+        "F1",
+        names.clone(),
+    )
+    .y_max(1.0);
     for head in Head::ALL {
-        let Some(per_class) = heads.get(head).as_ref().and_then(|m| m.per_class("f1")) else { continue };
-        let value = |class: &String| per_class.iter().find(|(n, _)| n == class).map_or(f64::NAN, |(_, v)| *v);
+        let Some(per_class) = heads.get(head).as_ref().and_then(|m| m.per_class("f1")) else {
+            continue;
+        };
+        let value = |class: &String| {
+            per_class
+                .iter()
+                .find(|(n, _)| n == class)
+                .map_or(f64::NAN, |(_, v)| *v)
+        };
         chart = chart.series(head.as_str(), names.iter().map(value).collect::<Vec<f64>>());
     }
     Section::new("Classes").figure(chart)
@@ -177,7 +251,9 @@ fn confusions(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<
         let mut counts = vec![vec![0.0; n]; n];
         let mut any = false;
         for predictions in &seeds {
-            let Some(pred) = predictions.classes(head) else { continue };
+            let Some(pred) = predictions.classes(head) else {
+                continue;
+            };
             for (row, class) in predictions.indices.iter().zip(pred) {
                 if let Some(truth) = corpus.utterances()[*row].labels.get(*columns.get(head)) {
                     counts[*truth as usize][class as usize] += 1.0;
@@ -187,7 +263,11 @@ fn confusions(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<
         }
         if any {
             let title = format!("{head} head on its own label");
-            section = section.figure(ConfusionMatrix::new(title, run.config.classes.clone(), counts));
+            section = section.figure(ConfusionMatrix::new(
+                title,
+                run.config.classes.clone(),
+                counts,
+            ));
         }
     }
     Ok(section)
@@ -197,7 +277,12 @@ fn protocol(run: &RunDir) -> anyhow::Result<Section> {
     let p = run.protocol()?;
     let text = format!(
         "Parameters and normalisation were fitted on {}. Epochs were selected on {} by {}. The test split was opened {} time(s), first after selection.",
-        p.fitted_on, p.selected_on, p.selected_by, p.test_opened.len()
+        p.fitted_on,
+        p.selected_on,
+        p.selected_by,
+        p.test_opened.len()
     );
-    Ok(Section::new("Protocol").info(text).code(toml::to_string(&run.config)?))
+    Ok(Section::new("Protocol")
+        .info(text)
+        .code(toml::to_string(&run.config)?))
 }

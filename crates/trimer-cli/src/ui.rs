@@ -1,5 +1,9 @@
 //! Everything that is printed: data to stdout, everything else to stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this file alone prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this file alone prints"
+)]
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
@@ -18,7 +22,10 @@ pub(crate) fn data(text: &str) {
         && error.kind() == std::io::ErrorKind::BrokenPipe
     {
         // The reader has seen enough, as with `trimer models | head -1`: that is no failure.
-        #[expect(clippy::exit, reason = "nothing is left to do for a reader that has gone")]
+        #[expect(
+            clippy::exit,
+            reason = "nothing is left to do for a reader that has gone"
+        )]
         std::process::exit(0);
     }
 }
@@ -77,7 +84,10 @@ pub(crate) struct Hinted {
 
 impl Hinted {
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into() }
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -105,8 +115,14 @@ pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {
 /// A table with aligned columns; numbers right, words left.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([head[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut text = String::new();
@@ -114,7 +130,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let pad = widths.get(column).map_or(0, |w| w.saturating_sub(cell.chars().count()));
+            let pad = widths
+                .get(column)
+                .map_or(0, |w| w.saturating_sub(cell.chars().count()));
             let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
             if column > 0 {
                 line.push_str("  ");
@@ -143,11 +161,15 @@ impl TrainingView {
     pub(crate) fn new(selector: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} left {eta}");
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} left {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { bar, selector: selector.to_owned() }
+        Self {
+            bar,
+            selector: selector.to_owned(),
+        }
     }
 
     fn line(&self, text: &str) {
@@ -177,7 +199,10 @@ impl Observer for TrainingView {
         let Some(bar) = &self.bar else { return };
         let done = (report.epoch - 1) * report.steps_per_epoch + report.step;
         bar.set_length((report.epochs * report.steps_per_epoch) as u64);
-        bar.set_prefix(format!("seed {} epoch {}/{}", report.seed, report.epoch, report.epochs));
+        bar.set_prefix(format!(
+            "seed {} epoch {}/{}",
+            report.seed, report.epoch, report.epochs
+        ));
         let mut losses = String::from("loss");
         for head in Head::ALL {
             if let Some(loss) = report.losses.get(head) {
@@ -189,7 +214,9 @@ impl Observer for TrainingView {
     }
 
     fn epoch(&mut self, seed: u64, report: &EpochReport) {
-        let valid = report.selector.map_or_else(String::new, |v| format!("  valid {} {v:.4}", self.selector));
+        let valid = report
+            .selector
+            .map_or_else(String::new, |v| format!("  valid {} {v:.4}", self.selector));
         let star = if report.is_best { " *" } else { "" };
         self.line(&format!(
             "seed {seed}  epoch {:>3}  loss {:.4}{valid}{star}  {:.0} utterances/s",
@@ -204,7 +231,10 @@ mod tests {
 
     #[test]
     fn numbers_are_aligned_to_the_right() {
-        let text = table(&["name", "n"], &[vec!["a".into(), "5".into()], vec!["b".into(), "12".into()]]);
+        let text = table(
+            &["name", "n"],
+            &[vec!["a".into(), "5".into()], vec!["b".into(), "12".into()]],
+        );
         assert_eq!(text, "name  n\na      5\nb     12\n");
     }
 }

@@ -72,8 +72,18 @@ impl Sampling {
     pub fn kept_frames(self, available: usize, length: usize) -> impl Iterator<Item = usize> {
         let kept = available.min(length);
         let spread = self == Self::Uniform && available > length && length > 1;
-        let step = if spread { (available - 1) as f64 / (length - 1) as f64 } else { 1.0 };
-        (0..kept).map(move |i| if spread { (i as f64 * step).round_ties_even() as usize } else { i })
+        let step = if spread {
+            (available - 1) as f64 / (length - 1) as f64
+        } else {
+            1.0
+        };
+        (0..kept).map(move |i| {
+            if spread {
+                (i as f64 * step).round_ties_even() as usize
+            } else {
+                i
+            }
+        })
     }
 }
 
@@ -91,7 +101,11 @@ pub struct InputSpec {
 impl InputSpec {
     /// The modalities that the model reads.
     pub fn modalities(&self) -> ModalitySet {
-        self.dims.iter().filter(|(_, dim)| dim.is_some()).map(|(m, _)| m).collect()
+        self.dims
+            .iter()
+            .filter(|(_, dim)| dim.is_some())
+            .map(|(m, _)| m)
+            .collect()
     }
 }
 

@@ -54,18 +54,32 @@ pub struct BenchResult {
 ///
 /// # Errors
 /// When the configuration does not fit the input.
-pub fn bench(config: &ModelConfig, input: &InputSpec, task: Task, options: &BenchOptions, device: &Device) -> Result<BenchResult> {
+pub fn bench(
+    config: &ModelConfig,
+    input: &InputSpec,
+    task: Task,
+    options: &BenchOptions,
+    device: &Device,
+) -> Result<BenchResult> {
     let tracked = device.clone().autodiff();
     let model = config.build(input, task, 0, &tracked)?;
     let objective = Objective::plain(&TrainConfig::default(), task);
     let batch = random_batch(input, task, options.batch, &tracked);
-    let cfg = OptimizerConfig { rule: Rule::Sgd, weight_decay: 0.0, ..OptimizerConfig::default() };
+    let cfg = OptimizerConfig {
+        rule: Rule::Sgd,
+        weight_decay: 0.0,
+        ..OptimizerConfig::default()
+    };
     let mut optimizer = Optimizer::new(cfg);
     let mut trained = model.clone();
     let mut step = 0;
     let train = median(&times(options.repeat, || {
         step += 1;
-        let mut rec = if options.dropout { Recorder::train(step) } else { Recorder::eval() };
+        let mut rec = if options.dropout {
+            Recorder::train(step)
+        } else {
+            Recorder::eval()
+        };
         train_step(&mut trained, &mut optimizer, &objective, &batch, &mut rec);
     }));
     drop(trained);
@@ -96,7 +110,13 @@ pub fn bench(config: &ModelConfig, input: &InputSpec, task: Task, options: &Benc
     })
 }
 
-fn train_step(model: &mut AnyModel, optimizer: &mut Optimizer, objective: &Objective, batch: &Batch, rec: &mut Recorder) {
+fn train_step(
+    model: &mut AnyModel,
+    optimizer: &mut Optimizer,
+    objective: &Objective,
+    batch: &Batch,
+    rec: &mut Recorder,
+) {
     let output = model.forward(batch, rec);
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {
@@ -110,14 +130,25 @@ fn random_batch(input: &InputSpec, task: Task, n: usize, device: &Device) -> Bat
     let sequences = ModalityMap::from_fn(|m| {
         let dim = (*input.dims.get(m))?;
         let time = *input.lengths.get(m);
-        let values = (0..n * time * dim).map(|_| rng.random_range(-1.7_f32..1.7)).collect();
-        Some(Sequence::new(values, [n, time, dim], &vec![time; n], device))
+        let values = (0..n * time * dim)
+            .map(|_| rng.random_range(-1.7_f32..1.7))
+            .collect();
+        Some(Sequence::new(
+            values,
+            [n, time, dim],
+            &vec![time; n],
+            device,
+        ))
     });
     let classes = task.n_outputs() as u32;
     Batch {
         indices: (0..n).collect(),
         sequences,
-        labels: HeadMap::from_fn(|h: Head| (0..n as u32).map(|i| Some((i + h as u32) % classes)).collect()),
+        labels: HeadMap::from_fn(|h: Head| {
+            (0..n as u32)
+                .map(|i| Some((i + h as u32) % classes))
+                .collect()
+        }),
         scores: HeadMap::from_fn(|_| vec![Some(0.0); n]),
     }
 }
@@ -162,5 +193,6 @@ fn gemm_limit(device: &Device) -> f64 {
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
 }

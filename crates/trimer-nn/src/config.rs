@@ -13,7 +13,10 @@ pub fn overlay<T: Serialize + for<'de> Deserialize<'de>>(
     base: &T,
     overrides: &toml::Table,
 ) -> Result<T> {
-    let type_error = |key: &str, reason: String| NnError::ConfigType { key: key.to_owned(), reason };
+    let type_error = |key: &str, reason: String| NnError::ConfigType {
+        key: key.to_owned(),
+        reason,
+    };
     let mut table = toml::Table::try_from(base).map_err(|e| type_error(section, e.to_string()))?;
     merge(section, &mut table, overrides)?;
     let text = toml::to_string(&table).map_err(|e| type_error(section, e.to_string()))?;
@@ -46,7 +49,11 @@ fn fit(key: &str, slot: &toml::Value, value: &toml::Value) -> Result<toml::Value
         _ if slot.same_type(value) => Ok(value.clone()),
         _ => Err(NnError::ConfigType {
             key: key.to_owned(),
-            reason: format!("expected {}, found {} `{value}`", slot.type_str(), value.type_str()),
+            reason: format!(
+                "expected {}, found {} `{value}`",
+                slot.type_str(),
+                value.type_str()
+            ),
         }),
     }
 }
@@ -68,10 +75,15 @@ pub fn parse_set(text: &str, into: &mut toml::Table) -> Result<()> {
         .and_then(|mut t| t.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
     let mut parts: Vec<&str> = path.trim().split('.').collect();
-    let last = parts.pop().filter(|p| !p.is_empty()).ok_or_else(malformed)?;
+    let last = parts
+        .pop()
+        .filter(|p| !p.is_empty())
+        .ok_or_else(malformed)?;
     let mut table = into;
     for part in parts {
-        let entry = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let entry = table
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
         table = entry.as_table_mut().ok_or_else(malformed)?;
     }
     table.insert(last.to_owned(), value);
@@ -91,7 +103,11 @@ pub fn check_range(key: &str, value: f64, low: f64, high: f64) -> Result<()> {
     } else {
         format!("{low} to {high}")
     };
-    Err(NnError::ConfigRange { key: key.to_owned(), value: value.to_string(), expected })
+    Err(NnError::ConfigRange {
+        key: key.to_owned(),
+        value: value.to_string(),
+        expected,
+    })
 }
 
 #[cfg(test)]
@@ -120,13 +136,27 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest_known_one() {
-        let e = overlay("train", &Toy { lr: 0.1, epochs: 2 }, &table(&["epohcs=1"])).err().unwrap();
-        let NnError::UnknownKey { key, known } = e else { panic!("{e}") };
-        assert_eq!((key.as_str(), known.as_str()), ("train.epohcs", "did you mean `train.epochs`?"));
+        let e = overlay("train", &Toy { lr: 0.1, epochs: 2 }, &table(&["epohcs=1"]))
+            .err()
+            .unwrap();
+        let NnError::UnknownKey { key, known } = e else {
+            panic!("{e}")
+        };
+        assert_eq!(
+            (key.as_str(), known.as_str()),
+            ("train.epohcs", "did you mean `train.epochs`?")
+        );
     }
 
     #[test]
     fn a_value_of_another_type_is_refused() {
-        assert!(overlay("train", &Toy { lr: 0.1, epochs: 2 }, &table(&["epochs=many"])).is_err());
+        assert!(
+            overlay(
+                "train",
+                &Toy { lr: 0.1, epochs: 2 },
+                &table(&["epochs=many"])
+            )
+            .is_err()
+        );
     }
 }

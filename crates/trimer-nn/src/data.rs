@@ -53,14 +53,22 @@ impl Normaliser {
     }
 }
 
-fn fit_one(corpus: &Corpus, train: &[usize], modality: Modality, dim: usize) -> (Vec<f32>, Vec<f32>) {
+fn fit_one(
+    corpus: &Corpus,
+    train: &[usize],
+    modality: Modality,
+    dim: usize,
+) -> (Vec<f32>, Vec<f32>) {
     // Shifted by the first frame, so that the difference of squares loses no digits.
     let mut origin: Option<Vec<f64>> = None;
     let (mut sum, mut squares, mut n) = (vec![0.0_f64; dim], vec![0.0_f64; dim], 0.0_f64);
     for &idx in train {
-        let Some(view) = corpus.frames(idx, modality) else { continue };
+        let Some(view) = corpus.frames(idx, modality) else {
+            continue;
+        };
         for frame in view.to_vec().chunks(dim) {
-            let origin = origin.get_or_insert_with(|| frame.iter().map(|x| f64::from(*x)).collect());
+            let origin =
+                origin.get_or_insert_with(|| frame.iter().map(|x| f64::from(*x)).collect());
             n += 1.0;
             for (i, x) in frame.iter().enumerate() {
                 let d = f64::from(*x) - origin[i];
@@ -75,7 +83,11 @@ fn fit_one(corpus: &Corpus, train: &[usize], modality: Modality, dim: usize) -> 
     let scale = (0..dim)
         .map(|i| {
             let variance = (squares[i] / n - (sum[i] / n).powi(2)).max(0.0);
-            if variance > 1e-12 { (1.0 / variance.sqrt()) as f32 } else { 0.0 }
+            if variance > 1e-12 {
+                (1.0 / variance.sqrt()) as f32
+            } else {
+                0.0
+            }
         })
         .collect();
     (shift, scale)
@@ -102,15 +114,22 @@ impl Loader<'_> {
             let time = *self.input.lengths.get(modality);
             let mut values = vec![0.0; indices.len() * time * dim];
             let mut lengths = vec![0; indices.len()];
-            for ((&idx, out), length) in
-                indices.iter().zip(values.chunks_mut((time * dim).max(1))).zip(&mut lengths)
+            for ((&idx, out), length) in indices
+                .iter()
+                .zip(values.chunks_mut((time * dim).max(1)))
+                .zip(&mut lengths)
             {
                 if let Some(view) = self.corpus.frames(idx, modality) {
                     *length = copy_view(&view, time, *self.input.sampling.get(modality), out);
                     self.normaliser.apply(modality, &mut out[..*length * dim]);
                 }
             }
-            Some(Sequence::new(values, [indices.len(), time, dim], &lengths, device))
+            Some(Sequence::new(
+                values,
+                [indices.len(), time, dim],
+                &lengths,
+                device,
+            ))
         });
         let rows = self.corpus.utterances();
         Batch {
@@ -161,16 +180,34 @@ pub fn input_spec(
     wished: ModalityMap<usize>,
 ) -> Result<InputSpec> {
     let dims = corpus.dims();
-    let available: ModalitySet = dims.iter().filter(|(_, d)| d.is_some()).map(|(m, _)| m).collect();
-    let wanted: ModalitySet =
-        if modalities.is_empty() { available } else { modalities.iter().copied().collect() };
+    let available: ModalitySet = dims
+        .iter()
+        .filter(|(_, d)| d.is_some())
+        .map(|(m, _)| m)
+        .collect();
+    let wanted: ModalitySet = if modalities.is_empty() {
+        available
+    } else {
+        modalities.iter().copied().collect()
+    };
     if let Some(missing) = wanted.iter().find(|m| !available.contains(*m)) {
         return Err(NnError::Corpus {
-            reason: format!("the corpus `{}` has no {missing} features", corpus.info().name),
-            hint: format!("it has `{available}`; choose among them with `--set data.modalities=[..]`"),
+            reason: format!(
+                "the corpus `{}` has no {missing} features",
+                corpus.info().name
+            ),
+            hint: format!(
+                "it has `{available}`; choose among them with `--set data.modalities=[..]`"
+            ),
         });
     }
-    let longest = |m: Modality| train.iter().map(|&i| corpus.frame_count(i, m)).max().unwrap_or(0);
+    let longest = |m: Modality| {
+        train
+            .iter()
+            .map(|&i| corpus.frame_count(i, m))
+            .max()
+            .unwrap_or(0)
+    };
     Ok(InputSpec {
         dims: ModalityMap::from_fn(|m| dims.get(m).filter(|_| wanted.contains(m))),
         lengths: ModalityMap::from_fn(|m| {

@@ -17,8 +17,8 @@ pub mod recorder;
 pub mod train;
 pub mod weights;
 
-pub use burn;
 pub use batch::{Batch, InputSpec, Sampling, Sequence};
+pub use burn;
 pub use error::{NnError, Result};
 pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
 pub use recorder::Recorder;

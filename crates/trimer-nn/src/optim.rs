@@ -85,11 +85,21 @@ pub struct Optimizer {
 impl Optimizer {
     /// A fresh optimizer.
     pub const fn new(cfg: OptimizerConfig) -> Self {
-        Self { cfg, steps: BTreeMap::new(), first: BTreeMap::new(), second: BTreeMap::new() }
+        Self {
+            cfg,
+            steps: BTreeMap::new(),
+            first: BTreeMap::new(),
+            second: BTreeMap::new(),
+        }
     }
 
     /// One step of every parameter that has a gradient (flattened, by path).
-    pub fn step<M: Module>(&mut self, model: M, mut grads: BTreeMap<String, Tensor<1>>, lr: f64) -> M {
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        mut grads: BTreeMap<String, Tensor<1>>,
+        lr: f64,
+    ) -> M {
         map_parameters(model, |path, value| match grads.remove(path) {
             Some(grad) => self.step_one(path, value, grad.without_autodiff(), lr),
             None => value,
@@ -137,7 +147,11 @@ impl Optimizer {
             None => grad.clone(),
         };
         self.first.insert(path.to_owned(), velocity.clone());
-        if self.cfg.nesterov { grad + velocity * self.cfg.momentum } else { velocity }
+        if self.cfg.nesterov {
+            grad + velocity * self.cfg.momentum
+        } else {
+            velocity
+        }
     }
 
     /// The state as named tensors: `first.<path>`, `second.<path>` and `steps.<path>`.
@@ -146,13 +160,25 @@ impl Optimizer {
         for (name, moments) in [("first", &self.first), ("second", &self.second)] {
             for (path, tensor) in moments {
                 let values = to_vec(tensor.clone());
-                all.insert(format!("{name}.{path}"), NamedTensor { shape: vec![values.len()], values });
+                all.insert(
+                    format!("{name}.{path}"),
+                    NamedTensor {
+                        shape: vec![values.len()],
+                        values,
+                    },
+                );
             }
         }
         for (path, steps) in &self.steps {
             // Two 24-bit halves: f32 holds each exactly.
             let values = vec![(steps >> 24) as f32, (steps & 0xff_ffff) as f32];
-            all.insert(format!("steps.{path}"), NamedTensor { shape: vec![2], values });
+            all.insert(
+                format!("steps.{path}"),
+                NamedTensor {
+                    shape: vec![2],
+                    values,
+                },
+            );
         }
         all
     }
@@ -165,8 +191,11 @@ impl Optimizer {
                 self.first.insert(path.to_owned(), load());
             } else if let Some(path) = key.strip_prefix("second.") {
                 self.second.insert(path.to_owned(), load());
-            } else if let (Some(path), [high, low]) = (key.strip_prefix("steps."), &tensor.values[..]) {
-                self.steps.insert(path.to_owned(), ((*high as u64) << 24) + *low as u64);
+            } else if let (Some(path), [high, low]) =
+                (key.strip_prefix("steps."), &tensor.values[..])
+            {
+                self.steps
+                    .insert(path.to_owned(), ((*high as u64) << 24) + *low as u64);
             }
         }
     }
@@ -184,11 +213,17 @@ fn blend(old: Option<Tensor<1>>, new: Tensor<1>, decay: f64) -> Tensor<1> {
 /// Scales all gradients so that their joint L2 norm is at most `max_norm`, by PyTorch's factor
 /// `min(1, max_norm / (norm + 1e-6))`. Returns the norm before.
 pub fn clip_by_norm(grads: &mut BTreeMap<String, Tensor<1>>, max_norm: f64) -> f64 {
-    let parts: Vec<Tensor<1>> = grads.values().map(|g| (g.clone() * g.clone()).sum()).collect();
+    let parts: Vec<Tensor<1>> = grads
+        .values()
+        .map(|g| (g.clone() * g.clone()).sum())
+        .collect();
     if parts.is_empty() {
         return 0.0;
     }
-    let squares: f64 = to_vec(Tensor::cat(parts, 0)).into_iter().map(f64::from).sum();
+    let squares: f64 = to_vec(Tensor::cat(parts, 0))
+        .into_iter()
+        .map(f64::from)
+        .sum();
     let norm = squares.sqrt();
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {

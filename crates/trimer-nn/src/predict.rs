@@ -28,13 +28,22 @@ pub struct Predictions {
 impl Predictions {
     /// The most likely class of each utterance; the lowest index wins a tie.
     pub fn classes(&self, head: Head) -> Option<Vec<u32>> {
-        let rows = self.outputs.get(head).as_ref()?.chunks(self.n_outputs.max(1));
-        Some(rows.map(|row| trimer_core::metrics::probability::arg_max(row) as u32).collect())
+        let rows = self
+            .outputs
+            .get(head)
+            .as_ref()?
+            .chunks(self.n_outputs.max(1));
+        Some(
+            rows.map(|row| trimer_core::metrics::probability::arg_max(row) as u32)
+                .collect(),
+        )
     }
 
     /// Heads that said something.
     pub fn heads(&self) -> impl Iterator<Item = Head> {
-        Head::ALL.into_iter().filter(|h| self.outputs.get(*h).is_some())
+        Head::ALL
+            .into_iter()
+            .filter(|h| self.outputs.get(*h).is_some())
     }
 }
 
@@ -55,11 +64,20 @@ pub fn predict<M: FusionModel>(
         let batch = loader.batch(chunk, device);
         let output = model.forward(&batch, &mut Recorder::eval());
         for (head, logits) in output.logits.iter() {
-            let Some(logits) = logits.clone() else { continue };
-            outputs.get_mut(head).get_or_insert_default().extend(probabilities(logits, task));
+            let Some(logits) = logits.clone() else {
+                continue;
+            };
+            outputs
+                .get_mut(head)
+                .get_or_insert_default()
+                .extend(probabilities(logits, task));
         }
     }
-    Predictions { indices: rows.to_vec(), outputs, n_outputs }
+    Predictions {
+        indices: rows.to_vec(),
+        outputs,
+        n_outputs,
+    }
 }
 
 fn probabilities(logits: Tensor<2>, task: Task) -> impl Iterator<Item = f64> {
@@ -95,7 +113,9 @@ pub fn evaluate(
     options: &EvaluationOptions,
 ) -> Result<HeadMap<Option<Metrics>>> {
     let mut all = HeadMap::default();
-    let Some(first) = seeds.first() else { return Ok(all) };
+    let Some(first) = seeds.first() else {
+        return Ok(all);
+    };
     let rows = corpus.utterances();
     for head in first.heads() {
         let column = *columns.get(head);
@@ -106,16 +126,27 @@ pub fn evaluate(
                 let probs: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
                 let preds: Vec<Vec<u32>> = probs
                     .iter()
-                    .map(|p| p.chunks(n_classes).map(|r| trimer_core::metrics::probability::arg_max(r) as u32).collect())
+                    .map(|p| {
+                        p.chunks(n_classes)
+                            .map(|r| trimer_core::metrics::probability::arg_max(r) as u32)
+                            .collect()
+                    })
                     .collect();
                 let predictions: Vec<_> = preds
                     .iter()
                     .zip(&probs)
-                    .map(|(pred, p)| ClassificationPrediction { pred, probabilities: Some(p) })
+                    .map(|(pred, p)| ClassificationPrediction {
+                        pred,
+                        probabilities: Some(p),
+                    })
                     .collect();
                 if !truth.is_empty() {
-                    *all.get_mut(head) =
-                        Some(evaluate_classification_seeds(&truth, &predictions, classes, options)?);
+                    *all.get_mut(head) = Some(evaluate_classification_seeds(
+                        &truth,
+                        &predictions,
+                        classes,
+                        options,
+                    )?);
                 }
             }
             Task::Regression => {
@@ -124,7 +155,12 @@ pub fn evaluate(
                 let preds: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
                 let preds: Vec<&[f64]> = preds.iter().map(Vec::as_slice).collect();
                 if !truth.is_empty() {
-                    *all.get_mut(head) = Some(evaluate_regression_seeds(&truth, &preds, score_range, options)?);
+                    *all.get_mut(head) = Some(evaluate_regression_seeds(
+                        &truth,
+                        &preds,
+                        score_range,
+                        options,
+                    )?);
                 }
             }
         }
@@ -135,12 +171,18 @@ pub fn evaluate(
 /// Positions within the predictions whose row has a label, with it.
 fn keep<T>(predictions: &Predictions, label: impl Fn(usize) -> Option<T>) -> Vec<(usize, T)> {
     let positions = predictions.indices.iter().enumerate();
-    positions.filter_map(|(position, &row)| Some((position, label(row)?))).collect()
+    positions
+        .filter_map(|(position, &row)| Some((position, label(row)?)))
+        .collect()
 }
 
 /// The outputs of a head at the kept positions.
 fn select<T>(predictions: &Predictions, head: Head, kept: &[(usize, T)]) -> Vec<f64> {
     let n = predictions.n_outputs;
-    let Some(outputs) = predictions.outputs.get(head) else { return Vec::new() };
-    kept.iter().flat_map(|(at, _)| outputs[at * n..(at + 1) * n].iter().copied()).collect()
+    let Some(outputs) = predictions.outputs.get(head) else {
+        return Vec::new();
+    };
+    kept.iter()
+        .flat_map(|(at, _)| outputs[at * n..(at + 1) * n].iter().copied())
+        .collect()
 }

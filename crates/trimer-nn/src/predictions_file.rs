@@ -28,24 +28,49 @@ pub fn write(
     classes: &[String],
 ) -> Result<()> {
     let rows = corpus.utterances();
-    let ids = predictions.indices.iter().map(|&i| Some(rows[i].id.as_str()));
+    let ids = predictions
+        .indices
+        .iter()
+        .map(|&i| Some(rows[i].id.as_str()));
     let mut table = vec![("id".to_owned(), Column::text(ids))];
     for head in predictions.heads() {
         let column = *columns.get(head);
-        let Some(outputs) = predictions.outputs.get(head) else { continue };
+        let Some(outputs) = predictions.outputs.get(head) else {
+            continue;
+        };
         let name_of = |class: u32| classes.get(class as usize).map(String::as_str);
         if classes.is_empty() {
-            let truth = predictions.indices.iter().map(|&i| *rows[i].scores.get(column)).collect();
+            let truth = predictions
+                .indices
+                .iter()
+                .map(|&i| *rows[i].scores.get(column))
+                .collect();
             table.push((format!("truth_{head}"), Column::Float(truth)));
-            table.push((format!("pred_{head}"), Column::Double(outputs.iter().copied().map(Some).collect())));
+            table.push((
+                format!("pred_{head}"),
+                Column::Double(outputs.iter().copied().map(Some).collect()),
+            ));
             continue;
         }
-        let truth = predictions.indices.iter().map(|&i| rows[i].labels.get(column).and_then(name_of));
+        let truth = predictions
+            .indices
+            .iter()
+            .map(|&i| rows[i].labels.get(column).and_then(name_of));
         table.push((format!("truth_{head}"), Column::text(truth)));
-        let pred = predictions.classes(head).unwrap_or_default().into_iter().map(name_of);
+        let pred = predictions
+            .classes(head)
+            .unwrap_or_default()
+            .into_iter()
+            .map(name_of);
         table.push((format!("pred_{head}"), Column::text(pred)));
         for (k, class) in classes.iter().enumerate() {
-            let probs = outputs.iter().skip(k).step_by(classes.len()).copied().map(Some).collect();
+            let probs = outputs
+                .iter()
+                .skip(k)
+                .step_by(classes.len())
+                .copied()
+                .map(Some)
+                .collect();
             table.push((format!("prob_{head}_{class}"), Column::Double(probs)));
         }
     }
@@ -77,26 +102,47 @@ pub fn read(path: &Path, corpus: &Corpus, classes: &[String]) -> Result<Predicti
     let file = File::open(path).map_err(NnError::io("open", path))?;
     let (_, table) = read_columns(file, MAX_UTTERANCES).map_err(bad)?;
     let table: BTreeMap<String, Column> = table.into_iter().collect();
-    let row_of: BTreeMap<&str, usize> =
-        corpus.utterances().iter().enumerate().map(|(i, u)| (u.id.as_str(), i)).collect();
-    let ids = table.get("id").ok_or_else(|| bad("it has no column `id`".into()))?;
+    let row_of: BTreeMap<&str, usize> = corpus
+        .utterances()
+        .iter()
+        .enumerate()
+        .map(|(i, u)| (u.id.as_str(), i))
+        .collect();
+    let ids = table
+        .get("id")
+        .ok_or_else(|| bad("it has no column `id`".into()))?;
     let mut indices = vec![usize::MAX; ids.len()];
     ids.each_text("id", &mut indices, |index, id| {
-        *index = *row_of.get(id).ok_or_else(|| format!("the corpus has no utterance `{id}`"))?;
+        *index = *row_of
+            .get(id)
+            .ok_or_else(|| format!("the corpus has no utterance `{id}`"))?;
         Ok(())
     })
     .map_err(bad)?;
     let doubles = |name: &str| match table.get(name) {
-        Some(Column::Double(v)) => Some(v.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<_>>()),
+        Some(Column::Double(v)) => {
+            Some(v.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<_>>())
+        }
         _ => None,
     };
     let outputs = HeadMap::from_fn(|head| {
         if classes.is_empty() {
             return doubles(&format!("pred_{head}"));
         }
-        let columns: Option<Vec<_>> = classes.iter().map(|c| doubles(&format!("prob_{head}_{c}"))).collect();
+        let columns: Option<Vec<_>> = classes
+            .iter()
+            .map(|c| doubles(&format!("prob_{head}_{c}")))
+            .collect();
         let columns = columns?;
-        Some((0..indices.len()).flat_map(|i| columns.iter().map(move |c| c[i])).collect())
+        Some(
+            (0..indices.len())
+                .flat_map(|i| columns.iter().map(move |c| c[i]))
+                .collect(),
+        )
     });
-    Ok(Predictions { indices, outputs, n_outputs: classes.len().max(1) })
+    Ok(Predictions {
+        indices,
+        outputs,
+        n_outputs: classes.len().max(1),
+    })
 }

@@ -25,7 +25,11 @@ impl Recorder {
 
     /// For a training step whose masks follow from `seed`.
     pub fn train(seed: u64) -> Self {
-        Self { training: true, seed, ..Self::default() }
+        Self {
+            training: true,
+            seed,
+            ..Self::default()
+        }
     }
 
     /// Asks for the activations whose name starts with one of `prefixes`.
@@ -49,7 +53,9 @@ impl Recorder {
     /// Keeps `activation` (`[batch, time, feature]`) under `name` if somebody asked for it.
     pub fn tap(&mut self, name: &str, activation: &Tensor<3>) {
         if let Some(wanted) = &self.wanted
-            && wanted.iter().any(|prefix| name.starts_with(prefix.as_str()))
+            && wanted
+                .iter()
+                .any(|prefix| name.starts_with(prefix.as_str()))
         {
             self.taps.insert(name.to_owned(), activation.clone());
         }

@@ -35,21 +35,42 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let config = ModelConfig::resolve(&args.model, args.preset.as_deref(), &toml::Table::new())?;
     // The widths that the two published forms of LFMIM were made for.
     let dims = if args.preset.as_deref() == Some("released") {
-        ModalityMap { text: Some(1024), audio: Some(1024), vision: Some(2048) }
+        ModalityMap {
+            text: Some(1024),
+            audio: Some(1024),
+            vision: Some(2048),
+        }
     } else {
         super::models::PAPER_DIMS
     };
     let input = super::models::default_input(&config, dims);
-    let options = BenchOptions { batch: args.batch.max(1), repeat: args.repeat.max(1), dropout: !args.no_dropout };
-    let result = bench(&config, &input, Task::Classification { n_classes: 7 }, &options, &device)?;
+    let options = BenchOptions {
+        batch: args.batch.max(1),
+        repeat: args.repeat.max(1),
+        dropout: !args.no_dropout,
+    };
+    let result = bench(
+        &config,
+        &input,
+        Task::Classification { n_classes: 7 },
+        &options,
+        &device,
+    )?;
     if args.json {
         ui::json(&result)?;
     } else {
         ui::data(&format!(
             "{}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\none utterance         {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
-            result.system, result.parameters, result.train_samples_per_s, options.batch, result.infer_samples_per_s,
-            result.infer_batch1_ms, result.infer_batch1_p95_ms, result.peak_bytes as f64 / 1_048_576.0,
-            result.gemm_limit_gflops, 100.0 * result.limit_share,
+            result.system,
+            result.parameters,
+            result.train_samples_per_s,
+            options.batch,
+            result.infer_samples_per_s,
+            result.infer_batch1_ms,
+            result.infer_batch1_p95_ms,
+            result.peak_bytes as f64 / 1_048_576.0,
+            result.gemm_limit_gflops,
+            100.0 * result.limit_share,
         ));
     }
     Ok(Answer::Yes)

@@ -3,8 +3,8 @@
 use crate::Answer;
 use crate::ui;
 use std::path::PathBuf;
-use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
 use trimer_core::corpus::synth::SynthSpec;
+use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
 use trimer_core::corpus::{Corpus, FeatureDtype, export_folder};
 use trimer_core::import::{self, ImportOptions, NonFinite};
 
@@ -123,16 +123,29 @@ fn synth(args: &SynthArgs) -> anyhow::Result<Answer> {
     spec.n_utterances = args.utterances.unwrap_or(spec.n_utterances);
     spec.seed = args.seed.unwrap_or(spec.seed);
     let bar = ui::bar(spec.n_utterances as u64, "making");
-    let path = trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done))?;
+    let path =
+        trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done))?;
     bar.finish_and_clear();
     let ceiling = spec.ceiling();
     if args.json {
-        ui::json(&serde_json::json!({ "path": path, "utterances": spec.n_utterances, "ceiling": ceiling }))?;
+        ui::json(
+            &serde_json::json!({ "path": path, "utterances": spec.n_utterances, "ceiling": ceiling }),
+        )?;
     } else {
-        ui::note(&format!("{}: {} utterances", path.display(), spec.n_utterances));
-        let rows: Vec<Vec<String>> =
-            ceiling.multimodal_from.iter().map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")]).collect();
-        ui::data(&ui::table(&["a perfect observer of", "accuracy on the multimodal label"], &rows));
+        ui::note(&format!(
+            "{}: {} utterances",
+            path.display(),
+            spec.n_utterances
+        ));
+        let rows: Vec<Vec<String>> = ceiling
+            .multimodal_from
+            .iter()
+            .map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")])
+            .collect();
+        ui::data(&ui::table(
+            &["a perfect observer of", "accuracy on the multimodal label"],
+            &rows,
+        ));
     }
     Ok(Answer::Yes)
 }
@@ -144,7 +157,11 @@ fn check(args: &CheckArgs) -> anyhow::Result<Answer> {
     } else {
         show_check(&report);
     }
-    Ok(if report.is_sound() { Answer::Yes } else { Answer::No })
+    Ok(if report.is_sound() {
+        Answer::Yes
+    } else {
+        Answer::No
+    })
 }
 
 fn show_check(report: &CheckReport) {
@@ -152,7 +169,11 @@ fn show_check(report: &CheckReport) {
         for finding in findings {
             ui::data(&format!("{word}: {}", finding.message));
             if !finding.examples.is_empty() {
-                let more = if finding.count > finding.examples.len() as u64 { ", ..." } else { "" };
+                let more = if finding.count > finding.examples.len() as u64 {
+                    ", ..."
+                } else {
+                    ""
+                };
                 ui::data(&format!("  {}{more}", finding.examples.join(", ")));
             }
             if let Some(hint) = &finding.hint {
@@ -163,16 +184,34 @@ fn show_check(report: &CheckReport) {
     for (head, classes) in &report.classes {
         let rows: Vec<Vec<String>> = classes
             .iter()
-            .map(|c| vec![c.class.clone(), c.splits.train.to_string(), c.splits.valid.to_string(), c.splits.test.to_string()])
+            .map(|c| {
+                vec![
+                    c.class.clone(),
+                    c.splits.train.to_string(),
+                    c.splits.valid.to_string(),
+                    c.splits.test.to_string(),
+                ]
+            })
             .collect();
-        ui::data(&ui::table(&[&format!("{head} label"), "train", "valid", "test"], &rows));
+        ui::data(&ui::table(
+            &[&format!("{head} label"), "train", "valid", "test"],
+            &rows,
+        ));
     }
     for d in &report.disagreement {
-        ui::data(&format!("{} and {} labels differ in {:.1} % of {} utterances", d.a, d.b, 100.0 * d.rate, d.count));
+        ui::data(&format!(
+            "{} and {} labels differ in {:.1} % of {} utterances",
+            d.a,
+            d.b,
+            100.0 * d.rate,
+            d.count
+        ));
     }
     ui::data(&format!(
         "{} utterances examined: {} problem(s), {} warning(s)",
-        report.utterances, report.problems.len(), report.warnings.len()
+        report.utterances,
+        report.problems.len(),
+        report.warnings.len()
     ));
 }
 
@@ -186,23 +225,59 @@ fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
     let s = &stats.splits;
     ui::data(&format!(
         "{}: {} utterances (train {}, valid {}, test {}, without split {}), {} speakers, {} conversations",
-        stats.name, stats.utterances, s.train, s.valid, s.test, s.unassigned, stats.speakers, stats.conversations
+        stats.name,
+        stats.utterances,
+        s.train,
+        s.valid,
+        s.test,
+        s.unassigned,
+        stats.speakers,
+        stats.conversations
     ));
     let rows: Vec<Vec<String>> = stats
         .modalities
         .iter()
         .map(|(m, x)| {
             let q = &x.lengths;
-            vec![m.to_string(), x.dim.to_string(), x.utterances.to_string(), x.frames.to_string(), q.min.to_string(), q.median.to_string(), q.max.to_string()]
+            vec![
+                m.to_string(),
+                x.dim.to_string(),
+                x.utterances.to_string(),
+                x.frames.to_string(),
+                q.min.to_string(),
+                q.median.to_string(),
+                q.max.to_string(),
+            ]
         })
         .collect();
-    ui::data(&ui::table(&["modality", "width", "utterances", "frames", "shortest", "median", "longest"], &rows));
+    ui::data(&ui::table(
+        &[
+            "modality",
+            "width",
+            "utterances",
+            "frames",
+            "shortest",
+            "median",
+            "longest",
+        ],
+        &rows,
+    ));
     for (head, classes) in &stats.classes {
         let rows: Vec<Vec<String>> = classes
             .iter()
-            .map(|c| vec![c.class.clone(), c.splits.train.to_string(), c.splits.valid.to_string(), c.splits.test.to_string()])
+            .map(|c| {
+                vec![
+                    c.class.clone(),
+                    c.splits.train.to_string(),
+                    c.splits.valid.to_string(),
+                    c.splits.test.to_string(),
+                ]
+            })
             .collect();
-        ui::data(&ui::table(&[&format!("{head} label"), "train", "valid", "test"], &rows));
+        ui::data(&ui::table(
+            &[&format!("{head} label"), "train", "valid", "test"],
+            &rows,
+        ));
     }
     Ok(Answer::Yes)
 }
@@ -213,7 +288,11 @@ fn import_corpus(args: &ImportArgs) -> anyhow::Result<Answer> {
         name: args.name.clone(),
         classes: args.classes,
         dtype: args.dtype.as_deref().map(parse_dtype),
-        non_finite: if args.non_finite == "zero" { NonFinite::Zero } else { NonFinite::Refuse },
+        non_finite: if args.non_finite == "zero" {
+            NonFinite::Zero
+        } else {
+            NonFinite::Refuse
+        },
         ..ImportOptions::new(&args.source, &args.out)
     };
     let bar = ui::bar(0, "importing");
@@ -232,7 +311,12 @@ fn import_corpus(args: &ImportArgs) -> anyhow::Result<Answer> {
         let s = &summary.splits;
         ui::note(&format!(
             "{}: {} utterances (train {}, valid {}, test {}, without split {})",
-            summary.path.display(), summary.utterances, s.train, s.valid, s.test, s.unassigned
+            summary.path.display(),
+            summary.utterances,
+            s.train,
+            s.valid,
+            s.test,
+            s.unassigned
         ));
     }
     Ok(Answer::Yes)

@@ -44,20 +44,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
 
 /// The split of a checked name.
 pub(crate) fn parse_split(name: &str) -> Split {
-    Split::ALL.into_iter().find(|s| s.as_str() == name).unwrap_or(Split::Test)
+    Split::ALL
+        .into_iter()
+        .find(|s| s.as_str() == name)
+        .unwrap_or(Split::Test)
 }
 
 /// Prints the metrics of a run.
-pub(crate) fn show(run: &RunDir, corpus: &Corpus, split: Split, device: &Device, json: bool) -> anyhow::Result<()> {
+pub(crate) fn show(
+    run: &RunDir,
+    corpus: &Corpus,
+    split: Split,
+    device: &Device,
+    json: bool,
+) -> anyhow::Result<()> {
     if corpus.indices(split).is_empty() {
-        ui::warn(&format!("the corpus has no {split} split: nothing to judge on"));
+        ui::warn(&format!(
+            "the corpus has no {split} split: nothing to judge on"
+        ));
         return Ok(());
     }
     let heads = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
     if json {
         let kept: serde_json::Map<String, serde_json::Value> = heads
             .iter()
-            .filter_map(|(head, m)| Some((head.to_string(), serde_json::to_value(m.as_ref()?).ok()?)))
+            .filter_map(|(head, m)| {
+                Some((head.to_string(), serde_json::to_value(m.as_ref()?).ok()?))
+            })
             .collect();
         return ui::json(&serde_json::json!({
             "protocol": run.protocol()?,
@@ -70,8 +83,12 @@ pub(crate) fn show(run: &RunDir, corpus: &Corpus, split: Split, device: &Device,
     let protocol = run.protocol()?;
     ui::data(&format!(
         "{} on `{}`, {split} split, {} seed(s); fitted on {}, selected on {} by {}\n",
-        run.config.model.info().id, corpus.info().name, run.config.seeds.len(),
-        protocol.fitted_on, protocol.selected_on, protocol.selected_by,
+        run.config.model.info().id,
+        corpus.info().name,
+        run.config.seeds.len(),
+        protocol.fitted_on,
+        protocol.selected_on,
+        protocol.selected_by,
     ));
     ui::data(&metric_table(&heads));
     ui::data(&class_table(&heads, &run.config.classes));
@@ -80,18 +97,28 @@ pub(crate) fn show(run: &RunDir, corpus: &Corpus, split: Split, device: &Device,
 
 /// One row per metric, one column per head: value and 95 % interval.
 fn metric_table(heads: &HeadMap<Option<Metrics>>) -> String {
-    let present: Vec<Head> = Head::ALL.into_iter().filter(|h| heads.get(*h).is_some()).collect();
+    let present: Vec<Head> = Head::ALL
+        .into_iter()
+        .filter(|h| heads.get(*h).is_some())
+        .collect();
     let mut rows = Vec::new();
     for metric in METRICS {
         let cells: Vec<String> = present
             .iter()
-            .map(|h| heads.get(*h).as_ref().map_or_else(String::new, |m| cell(m, metric.id)))
+            .map(|h| {
+                heads
+                    .get(*h)
+                    .as_ref()
+                    .map_or_else(String::new, |m| cell(m, metric.id))
+            })
             .collect();
         if cells.iter().any(|c| !c.is_empty()) {
             rows.push(std::iter::once(metric.id.to_owned()).chain(cells).collect());
         }
     }
-    let head: Vec<&str> = std::iter::once("metric").chain(present.iter().map(|h| h.as_str())).collect();
+    let head: Vec<&str> = std::iter::once("metric")
+        .chain(present.iter().map(|h| h.as_str()))
+        .collect();
     ui::table(&head, &rows)
 }
 
@@ -105,19 +132,29 @@ fn cell(metrics: &Metrics, name: &str) -> String {
 
 /// F1 of each class, one column per head.
 fn class_table(heads: &HeadMap<Option<Metrics>>, classes: &[String]) -> String {
-    let present: Vec<(Head, &Metrics)> =
-        Head::ALL.into_iter().filter_map(|h| Some((h, heads.get(h).as_ref()?))).collect();
+    let present: Vec<(Head, &Metrics)> = Head::ALL
+        .into_iter()
+        .filter_map(|h| Some((h, heads.get(h).as_ref()?)))
+        .collect();
     if classes.is_empty() {
         return String::new();
     }
     let f1 = |m: &Metrics, class: &str| {
-        let value = m.per_class("f1").and_then(|all| all.iter().find(|(name, _)| name == class));
+        let value = m
+            .per_class("f1")
+            .and_then(|all| all.iter().find(|(name, _)| name == class));
         value.map_or_else(String::new, |(_, v)| format!("{v:.4}"))
     };
     let rows: Vec<Vec<String>> = classes
         .iter()
-        .map(|c| std::iter::once(c.clone()).chain(present.iter().map(|(_, m)| f1(m, c))).collect())
+        .map(|c| {
+            std::iter::once(c.clone())
+                .chain(present.iter().map(|(_, m)| f1(m, c)))
+                .collect()
+        })
         .collect();
-    let head: Vec<&str> = std::iter::once("f1 of class").chain(present.iter().map(|(h, _)| h.as_str())).collect();
+    let head: Vec<&str> = std::iter::once("f1 of class")
+        .chain(present.iter().map(|(h, _)| h.as_str()))
+        .collect();
     ui::table(&head, &rows)
 }

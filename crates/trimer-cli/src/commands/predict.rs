@@ -15,7 +15,12 @@ pub(crate) struct Args {
     /// The run directory
     run: PathBuf,
     /// Predict the utterances of this corpus
-    #[arg(long, value_name = "DIR", required_unless_present = "features", conflicts_with = "features")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "features",
+        conflicts_with = "features"
+    )]
     corpus: Option<PathBuf>,
     /// Only this split of the corpus
     #[arg(long, value_parser = ["train", "valid", "test"], requires = "corpus")]
@@ -40,10 +45,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let run = RunDir::open(&args.run)?;
     let device = trimer_nn::device::parse(&args.device)?;
-    let seed = args.seed.or(run.config.seeds.first().copied()).unwrap_or_default();
+    let seed = args
+        .seed
+        .or(run.config.seeds.first().copied())
+        .unwrap_or_default();
     if !run.config.seeds.contains(&seed) {
         let known: Vec<String> = run.config.seeds.iter().map(u64::to_string).collect();
-        return Err(Hinted::new(format!("the run has no seed {seed}"), format!("it has {}", known.join(", "))).into());
+        return Err(Hinted::new(
+            format!("the run has no seed {seed}"),
+            format!("it has {}", known.join(", ")),
+        )
+        .into());
     }
     match &args.corpus {
         Some(path) => {
@@ -60,11 +72,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     }
 }
 
-fn answer(args: &Args, run: &RunDir, corpus: &Corpus, rows: &[usize], seed: u64, device: &Device) -> anyhow::Result<Answer> {
+fn answer(
+    args: &Args,
+    run: &RunDir,
+    corpus: &Corpus,
+    rows: &[usize],
+    seed: u64,
+    device: &Device,
+) -> anyhow::Result<Answer> {
     let predictions = run.predict(seed, corpus, rows, device)?;
     let classes = &run.config.classes;
     if args.json {
-        let all: Vec<_> = (0..rows.len()).map(|i| as_json(&predictions, i, corpus, classes)).collect();
+        let all: Vec<_> = (0..rows.len())
+            .map(|i| as_json(&predictions, i, corpus, classes))
+            .collect();
         ui::json(&all)?;
     } else {
         ui::data(&as_table(&predictions, corpus, classes));
@@ -74,11 +95,26 @@ fn answer(args: &Args, run: &RunDir, corpus: &Corpus, rows: &[usize], seed: u64,
 
 fn chosen_rows(args: &Args, corpus: &Corpus) -> anyhow::Result<Vec<usize>> {
     if !args.id.is_empty() {
-        let find = |id: &String| corpus.utterances().iter().position(|u| u.id == *id).ok_or_else(|| {
-            let near = trimer_core::error::nearest(id, corpus.utterances().iter().map(|u| u.id.as_str()));
-            let hint = near.map_or_else(|| "ids are in `utterances.parquet`".to_owned(), |n| format!("did you mean `{n}`?"));
-            anyhow::Error::from(Hinted::new(format!("the corpus has no utterance `{id}`"), hint))
-        });
+        let find = |id: &String| {
+            corpus
+                .utterances()
+                .iter()
+                .position(|u| u.id == *id)
+                .ok_or_else(|| {
+                    let near = trimer_core::error::nearest(
+                        id,
+                        corpus.utterances().iter().map(|u| u.id.as_str()),
+                    );
+                    let hint = near.map_or_else(
+                        || "ids are in `utterances.parquet`".to_owned(),
+                        |n| format!("did you mean `{n}`?"),
+                    );
+                    anyhow::Error::from(Hinted::new(
+                        format!("the corpus has no utterance `{id}`"),
+                        hint,
+                    ))
+                })
+        };
         return args.id.iter().map(find).collect();
     }
     Ok(match &args.split {
@@ -91,7 +127,10 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
     let mut arrays: ModalityMap<Option<(Vec<f32>, usize)>> = ModalityMap::default();
     for pair in &args.features {
         let (name, file) = pair.split_once('=').ok_or_else(|| {
-            Hinted::new(format!("`--features {pair}` has no `=`"), "write for instance `--features text=words.npy`")
+            Hinted::new(
+                format!("`--features {pair}` has no `=`"),
+                "write for instance `--features text=words.npy`",
+            )
         })?;
         let modality: Modality = name.parse()?;
         let array = npy::read(file.as_ref())?;
@@ -108,15 +147,27 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
                 )
                 .into());
             }
-            (Some(_), None) => ui::warn(&format!("no {modality} features are given: the model sees none")),
+            (Some(_), None) => ui::warn(&format!(
+                "no {modality} features are given: the model sees none"
+            )),
             _ => {}
         }
     }
-    let info = CorpusInfo { name: "one".into(), ..CorpusInfo::default() };
+    let info = CorpusInfo {
+        name: "one".into(),
+        ..CorpusInfo::default()
+    };
     let mut writer = CorpusWriter::create(out, info)?;
-    let utterance = Utterance { id: "utterance".into(), split: Some(Split::Test), ..Utterance::default() };
+    let utterance = Utterance {
+        id: "utterance".into(),
+        split: Some(Split::Test),
+        ..Utterance::default()
+    };
     let frames = ModalityMap::from_fn(|m| {
-        arrays.get(m).as_ref().map(|(values, dim)| Frames { values: values.into(), dim: *dim })
+        arrays.get(m).as_ref().map(|(values, dim)| Frames {
+            values: values.into(),
+            dim: *dim,
+        })
     });
     writer.push(utterance, frames)?;
     Ok(Corpus::open(writer.finish()?)?)
@@ -125,12 +176,18 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
 fn as_json(p: &Predictions, i: usize, corpus: &Corpus, classes: &[String]) -> serde_json::Value {
     let mut heads = serde_json::Map::new();
     for head in p.heads() {
-        let Some(outputs) = p.outputs.get(head) else { continue };
+        let Some(outputs) = p.outputs.get(head) else {
+            continue;
+        };
         let row = &outputs[i * p.n_outputs..(i + 1) * p.n_outputs];
         let value = if classes.is_empty() {
             serde_json::json!({ "score": row[0] })
         } else {
-            let probabilities: serde_json::Map<_, _> = classes.iter().cloned().zip(row.iter().map(|p| (*p).into())).collect();
+            let probabilities: serde_json::Map<_, _> = classes
+                .iter()
+                .cloned()
+                .zip(row.iter().map(|p| (*p).into()))
+                .collect();
             let best = trimer_core::metrics::probability::arg_max(row);
             serde_json::json!({ "class": classes[best], "probabilities": probabilities })
         };
@@ -145,7 +202,9 @@ fn as_table(p: &Predictions, corpus: &Corpus, classes: &[String]) -> String {
         .map(|i| {
             let mut row = vec![corpus.utterances()[p.indices[i]].id.clone()];
             for head in &heads {
-                let Some(outputs) = p.outputs.get(*head) else { continue };
+                let Some(outputs) = p.outputs.get(*head) else {
+                    continue;
+                };
                 let values = &outputs[i * p.n_outputs..(i + 1) * p.n_outputs];
                 row.push(if classes.is_empty() {
                     format!("{:+.3}", values[0])
@@ -157,6 +216,8 @@ fn as_table(p: &Predictions, corpus: &Corpus, classes: &[String]) -> String {
             row
         })
         .collect();
-    let head: Vec<&str> = std::iter::once("id").chain(heads.iter().map(|h| h.as_str())).collect();
+    let head: Vec<&str> = std::iter::once("id")
+        .chain(heads.iter().map(|h| h.as_str()))
+        .collect();
     ui::table(&head, &rows)
 }

@@ -29,7 +29,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let occupied = std::fs::read_dir(&args.out).is_ok_and(|mut e| e.next().is_some());
     if occupied && !marker.exists() {
         return Err(Hinted::new(
-            format!("`{}` holds something that no quickstart made", args.out.display()),
+            format!(
+                "`{}` holds something that no quickstart made",
+                args.out.display()
+            ),
             "name another directory with `--out DIR`",
         )
         .into());
@@ -38,13 +41,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         std::fs::remove_dir_all(&args.out)?;
     }
     std::fs::create_dir_all(&args.out)?;
-    std::fs::write(&marker, "Made by `trimer quickstart`, which replaces this directory when it runs again.\n")?;
+    std::fs::write(
+        &marker,
+        "Made by `trimer quickstart`, which replaces this directory when it runs again.\n",
+    )?;
 
     ui::note("1/4  making a synthetic corpus: three modalities, a label of its own for each");
-    let spec = SynthSpec { seed: args.seed, ..SynthSpec::preset("small")? };
+    let spec = SynthSpec {
+        seed: args.seed,
+        ..SynthSpec::preset("small")?
+    };
     let path = trimer_core::corpus::synth::write(&spec, &args.out.join("corpus"), &mut |_, _| {})?;
     let corpus = Corpus::open(&path)?;
-    ui::note(&format!("     {} utterances in {}", corpus.len(), path.display()));
+    ui::note(&format!(
+        "     {} utterances in {}",
+        corpus.len(),
+        path.display()
+    ));
 
     ui::note("2/4  training LFMIM");
     let device = trimer_nn::device::parse("cpu")?;
@@ -55,9 +68,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     ui::note("3/4  judging it on the test split");
     super::eval::show(&run, &corpus, Split::Test, &device, false)?;
     if let Some(ceiling) = corpus.ceiling() {
-        let rows: Vec<Vec<String>> =
-            ceiling.multimodal_from.iter().map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")]).collect();
-        ui::data(&ui::table(&["a perfect observer of", "accuracy on the multimodal label"], &rows));
+        let rows: Vec<Vec<String>> = ceiling
+            .multimodal_from
+            .iter()
+            .map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")])
+            .collect();
+        ui::data(&ui::table(
+            &["a perfect observer of", "accuracy on the multimodal label"],
+            &rows,
+        ));
     }
 
     ui::note("4/4  writing the report");
@@ -65,7 +84,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     run_report::report(&run, &corpus, &device)?.write(&file)?;
     ui::note(&format!(
         "     {}\ndone in {:.0} s; open the report in a browser, then try\n     trimer eval {}\n     trimer predict {} --corpus {} --split test",
-        file.display(), start.elapsed().as_secs_f64(), run.path.display(), run.path.display(), path.display()
+        file.display(),
+        start.elapsed().as_secs_f64(),
+        run.path.display(),
+        run.path.display(),
+        path.display()
     ));
     Ok(Answer::Yes)
 }

@@ -1,7 +1,7 @@
 //! `trimer train`: train a model on a corpus, or continue a run.
 
-use crate::ui::{self, Hinted, TrainingView};
 use crate::Answer;
+use crate::ui::{self, Hinted, TrainingView};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,7 +57,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             };
             if corpus.fingerprint() != run.config.corpus_fingerprint {
                 return Err(Hinted::new(
-                    format!("the corpus `{}` is not the one that the run was started on", corpus.path().display()),
+                    format!(
+                        "the corpus `{}` is not the one that the run was started on",
+                        corpus.path().display()
+                    ),
                     "give the original corpus, or start a new run",
                 )
                 .into());
@@ -75,12 +78,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
 pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<()> {
     let (selector, _) = run.config.train.selector(run.config.task)?;
     let mut view = TrainingView::new(selector);
-    let outcome = train_run(run, corpus, &device.clone().autodiff(), &stop_on_ctrl_c(), &mut view);
+    let outcome = train_run(
+        run,
+        corpus,
+        &device.clone().autodiff(),
+        &stop_on_ctrl_c(),
+        &mut view,
+    );
     view.finish();
     if outcome? == Outcome::Interrupted {
         return Err(Hinted::new(
             "interrupted; everything up to the last step is saved",
-            format!("continue with `trimer train --resume {}`", run.path.display()),
+            format!(
+                "continue with `trimer train --resume {}`",
+                run.path.display()
+            ),
         )
         .into());
     }
@@ -89,7 +101,10 @@ pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> an
 
 fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
     let path = args.corpus.as_ref().ok_or_else(|| {
-        Hinted::new("no corpus is given", "name one with `--corpus DIR`, or make one with `trimer corpus synth`")
+        Hinted::new(
+            "no corpus is given",
+            "name one with `--corpus DIR`, or make one with `trimer corpus synth`",
+        )
     })?;
     let corpus = Corpus::open(path)?;
     let mut overrides = match &args.recipe {
@@ -98,11 +113,18 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
     };
     overrides.merge(parse_sets(&args.sets)?);
     if args.seeds == 0 || args.seeds > 1000 {
-        return Err(Hinted::new(format!("`--seeds {}` is out of range", args.seeds), "expected 1 to 1000").into());
+        return Err(Hinted::new(
+            format!("`--seeds {}` is out of range", args.seeds),
+            "expected 1 to 1000",
+        )
+        .into());
     }
     let seeds = (args.seed..args.seed + args.seeds).collect();
     let config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
-    let out = args.out.clone().unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
     let run = RunDir::create(&out, config, &environment(&args.device))?;
     ui::note(&format!("run directory: {}", out.display()));
     Ok((run, corpus))
@@ -110,7 +132,8 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
 
 /// Reads a recipe file.
 pub(crate) fn read_recipe(file: &Path) -> anyhow::Result<Overrides> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the recipe `{}`", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the recipe `{}`", file.display()))?;
     parse_recipe(&text).with_context(|| format!("in the recipe `{}`", file.display()))
 }
 
@@ -130,7 +153,10 @@ fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
 
 fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
     let name = |n: usize| Path::new("runs").join(format!("{corpus}-{model}-{n}"));
-    (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0))
+    (1..)
+        .map(name)
+        .find(|p| !p.exists())
+        .unwrap_or_else(|| name(0))
 }
 
 /// Versions and machine, as stored with a run.

@@ -40,9 +40,12 @@ pub(crate) fn write(
 ) -> Result<(), CorpusError> {
     let file = File::create_new(path).map_err(|e| CorpusError::io("create", path, e))?;
     let columns = to_columns(space, rows, locations);
-    write_columns(&file, "utterances", &columns)
-        .map_err(|message| CorpusError::Table { path: path.to_owned(), message })?;
-    file.sync_all().map_err(|e| CorpusError::io("flush", path, e))
+    write_columns(&file, "utterances", &columns).map_err(|message| CorpusError::Table {
+        path: path.to_owned(),
+        message,
+    })?;
+    file.sync_all()
+        .map_err(|e| CorpusError::io("flush", path, e))
 }
 
 fn to_columns(
@@ -50,9 +53,7 @@ fn to_columns(
     rows: &[Utterance],
     locations: &[ModalityMap<Option<Location>>],
 ) -> Vec<(String, Column)> {
-    let text = |f: &dyn Fn(&Utterance) -> Option<&str>| {
-        Column::text(rows.iter().map(f))
-    };
+    let text = |f: &dyn Fn(&Utterance) -> Option<&str>| Column::text(rows.iter().map(f));
     let mut columns: Vec<(String, Column)> = vec![
         ("id".into(), text(&|u| Some(&u.id))),
         ("split".into(), text(&|u| u.split.map(Split::as_str))),
@@ -66,11 +67,7 @@ fn to_columns(
     ];
     if !space.classes.is_empty() {
         for head in Head::ALL {
-            let name = |u: &Utterance| {
-                u.labels
-                    .get(head)
-                    .and_then(|i| space.class_name(i))
-            };
+            let name = |u: &Utterance| u.labels.get(head).and_then(|i| space.class_name(i));
             let column = Column::text(rows.iter().map(name));
             columns.push((label_column(head).into(), column));
         }
@@ -120,7 +117,10 @@ pub(crate) fn read(path: &Path, space: &LabelSpace) -> Result<Rows, CorpusError>
     let file = File::open(path).map_err(|e| CorpusError::io("open", path, e))?;
     read_columns(file, MAX_UTTERANCES)
         .and_then(|(n_rows, columns)| from_columns(space, n_rows, columns))
-        .map_err(|message| CorpusError::Table { path: path.to_owned(), message })
+        .map_err(|message| CorpusError::Table {
+            path: path.to_owned(),
+            message,
+        })
 }
 
 fn from_columns(
@@ -247,7 +247,6 @@ fn fill(
         }
     }
 }
-
 
 /// An error when the three numbers make no sense together.
 fn to_location(raw: [Option<i64>; 3]) -> Result<Option<Location>, ()> {

@@ -3,9 +3,7 @@
 use parquet::{
     basic::{LogicalType, Repetition, Type as Physical},
     column::reader::ColumnReader,
-    data_type::{
-        BoolType, ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type,
-    },
+    data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type},
     errors::ParquetError,
     file::{
         properties::WriterProperties,
@@ -67,16 +65,11 @@ impl Column {
     }
 }
 
-
 /// Writes the columns as one table; a column named `id` may hold no null.
 ///
 /// # Errors
 /// What the writer said, in words.
-pub fn write_columns(
-    file: &File,
-    table: &str,
-    columns: &[(String, Column)],
-) -> Result<(), String> {
+pub fn write_columns(file: &File, table: &str, columns: &[(String, Column)]) -> Result<(), String> {
     try_write(file, table, columns).map_err(|e| e.to_string())
 }
 
@@ -140,7 +133,6 @@ fn write_column<T: parquet::data_type::DataType, V>(
     writer.typed::<T>().write_batch(&present, levels, None)?;
     writer.close()
 }
-
 
 /// A table: number of rows, columns in order.
 pub type Table = (usize, Vec<(String, Column)>);
@@ -269,7 +261,6 @@ fn read_column(
     }
     Ok(())
 }
-
 
 impl Column {
     /// A column of text.

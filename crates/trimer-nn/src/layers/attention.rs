@@ -100,13 +100,17 @@ impl MultiHeadAttention {
         let [batch, time, d_model] = x.dims();
         let weight = self.in_proj_weight.val().narrow(0, start, len); // [len, d_model]
         let bias = self.in_proj_bias.val().narrow(0, start, len);
-        let y = x.reshape([batch * time, d_model]).matmul(weight.transpose()) + bias.unsqueeze();
+        let y = x
+            .reshape([batch * time, d_model])
+            .matmul(weight.transpose())
+            + bias.unsqueeze();
         y.reshape([batch, time, len])
     }
 
     fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, time, d_model] = x.dims();
-        x.reshape([batch, time, self.n_heads, d_model / self.n_heads]).swap_dims(1, 2) // [batch, n_heads, time, d_head]
+        x.reshape([batch, time, self.n_heads, d_model / self.n_heads])
+            .swap_dims(1, 2) // [batch, n_heads, time, d_head]
     }
 
     fn attend(
@@ -126,7 +130,10 @@ impl MultiHeadAttention {
             scores = scores + additive.clone().reshape([1, 1, queries, keys]);
         }
         if let Some(forbidden) = &mask.forbidden {
-            let forbidden = forbidden.clone().reshape([1, 1, queries, keys]).expand(shape);
+            let forbidden = forbidden
+                .clone()
+                .reshape([1, 1, queries, keys])
+                .expand(shape);
             scores = scores.mask_fill(forbidden, MASKED);
         }
         if let Some(pad) = &mask.pad {
@@ -135,7 +142,9 @@ impl MultiHeadAttention {
         }
         let weights = softmax(scores, 3);
         let mixed = dropout(weights.clone(), self.p_dropout, rec).matmul(v); // [batch, n_heads, queries, d_head]
-        let joined = mixed.swap_dims(1, 2).reshape([batch, queries, n_heads * d_head]);
+        let joined = mixed
+            .swap_dims(1, 2)
+            .reshape([batch, queries, n_heads * d_head]);
         (self.out_proj.forward_sequence(joined), weights)
     }
 }

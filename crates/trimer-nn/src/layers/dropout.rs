@@ -24,12 +24,20 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, recorder: &mut Recorder) ->
 /// One 64-bit hash serves two elements of 32 bits each.
 pub(crate) fn dropout_mask(seed: u64, len: usize, p: f64) -> Vec<f32> {
     let threshold = (p.min(1.0) * f64::from(u32::MAX)) as u32;
-    let keep = if p >= 1.0 { 0.0 } else { (1.0 / (1.0 - p)) as f32 };
+    let keep = if p >= 1.0 {
+        0.0
+    } else {
+        (1.0 / (1.0 - p)) as f32
+    };
     let mut mask = Vec::with_capacity(len + 1);
     for pair in 0..len.div_ceil(2) as u64 {
         let bits = mix(seed.wrapping_add(pair.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         mask.push(if (bits as u32) < threshold { 0.0 } else { keep });
-        mask.push(if ((bits >> 32) as u32) < threshold { 0.0 } else { keep });
+        mask.push(if ((bits >> 32) as u32) < threshold {
+            0.0
+        } else {
+            keep
+        });
     }
     mask.truncate(len);
     mask

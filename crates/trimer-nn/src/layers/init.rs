@@ -16,7 +16,10 @@ pub struct Initializer {
 impl Initializer {
     /// A stream that follows from `seed`; parameters are made on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), device: device.clone() }
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            device: device.clone(),
+        }
     }
 
     /// A parameter whose every element is `value`.
@@ -39,7 +42,9 @@ impl Initializer {
     ) -> Param<Tensor<D>> {
         let len: usize = shape.iter().product();
         let values = match Uniform::new(low, high) {
-            Ok(range) => (0..len).map(|_| range.sample(&mut self.rng) as f32).collect(),
+            Ok(range) => (0..len)
+                .map(|_| range.sample(&mut self.rng) as f32)
+                .collect(),
             Err(_) => vec![low as f32; len],
         };
         self.param(shape, values)
@@ -59,7 +64,11 @@ impl Initializer {
 
     fn param<const D: usize>(&self, shape: [usize; D], values: Vec<f32>) -> Param<Tensor<D>> {
         let tensor = Tensor::from_data(TensorData::new(values, shape), &self.device);
-        let tensor = if self.device.is_autodiff() { tensor.require_grad() } else { tensor };
+        let tensor = if self.device.is_autodiff() {
+            tensor.require_grad()
+        } else {
+            tensor
+        };
         Param::initialized(ParamId::new(), tensor)
     }
 }

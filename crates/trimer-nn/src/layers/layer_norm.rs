@@ -19,7 +19,10 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Weight one, bias zero.
     pub fn new(d_model: usize, init: &mut Initializer) -> Self {
-        Self { weight: init.constant([d_model], 1.0), bias: init.constant([d_model], 0.0) }
+        Self {
+            weight: init.constant([d_model], 1.0),
+            bias: init.constant([d_model], 0.0),
+        }
     }
 
     /// # Shapes

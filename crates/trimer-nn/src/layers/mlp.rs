@@ -14,7 +14,10 @@ pub struct Mlp {
 impl Mlp {
     /// One layer per neighbouring pair of `widths`.
     pub fn new(widths: &[usize], init: &mut Initializer) -> Self {
-        let layers = widths.windows(2).map(|w| Linear::new(w[0], w[1], init)).collect();
+        let layers = widths
+            .windows(2)
+            .map(|w| Linear::new(w[0], w[1], init))
+            .collect();
         Self { layers }
     }
 

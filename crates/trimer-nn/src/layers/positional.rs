@@ -21,7 +21,11 @@ impl SinusoidalPositions {
     pub fn new(length: usize, d_model: usize) -> Self {
         let half = d_model / 2;
         // A width below four has a single frequency; the formula would divide by zero.
-        let scale = if half > 1 { 10_000_f64.ln() / (half - 1) as f64 } else { 0.0 };
+        let scale = if half > 1 {
+            10_000_f64.ln() / (half - 1) as f64
+        } else {
+            0.0
+        };
         let frequencies: Vec<f64> = (0..half).map(|j| (-(j as f64) * scale).exp()).collect();
         let mut table = Vec::with_capacity(length * d_model);
         for position in 1..=length {

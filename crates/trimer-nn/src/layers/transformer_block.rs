@@ -59,7 +59,13 @@ impl TransformerBlock {
         let mut c_proj = Linear::new(cfg.d_ff, cfg.d_model, init);
         c_proj.weight = init.normal([cfg.d_model, cfg.d_ff], std_out);
         Self {
-            attn: MultiHeadAttention::new(cfg.d_model, cfg.n_heads, cfg.p_attn, [std_in, std_out], init),
+            attn: MultiHeadAttention::new(
+                cfg.d_model,
+                cfg.n_heads,
+                cfg.p_attn,
+                [std_in, std_out],
+                init,
+            ),
             ln_1: LayerNorm::new(cfg.d_model, init),
             ln_12: LayerNorm::new(cfg.d_model, init),
             ln_2: LayerNorm::new(cfg.d_model, init),

@@ -30,7 +30,12 @@ impl CrossEntropy {
     /// # Shapes
     /// - `logits`: `[batch, class]`
     /// - result: `[1]`, or `[batch]` for [`Reduction::None`]
-    pub fn forward(&self, logits: Tensor<2>, targets: &[Option<u32>], reduction: Reduction) -> Tensor<1> {
+    pub fn forward(
+        &self,
+        logits: Tensor<2>,
+        targets: &[Option<u32>],
+        reduction: Reduction,
+    ) -> Tensor<1> {
         let [batch, n_classes] = logits.dims();
         let weight_of = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class]);
         let spread = self.label_smoothing as f32 / n_classes as f32;
@@ -40,14 +45,22 @@ impl CrossEntropy {
             let Some(target) = *target else { continue };
             let target = target as usize;
             for (class, q) in row.iter_mut().enumerate() {
-                let own = if class == target { 1.0 - self.label_smoothing as f32 } else { 0.0 };
+                let own = if class == target {
+                    1.0 - self.label_smoothing as f32
+                } else {
+                    0.0
+                };
                 *q = (own + spread) * weight_of(class);
             }
             total_weight += f64::from(weight_of(target));
         }
         let device = logits.device();
-        let distribution = Tensor::<2>::from_data(TensorData::new(distribution, [batch, n_classes]), &device);
-        let per_sample = (log_softmax(logits, 1) * distribution).sum_dim(1).neg().reshape([batch]);
+        let distribution =
+            Tensor::<2>::from_data(TensorData::new(distribution, [batch, n_classes]), &device);
+        let per_sample = (log_softmax(logits, 1) * distribution)
+            .sum_dim(1)
+            .neg()
+            .reshape([batch]);
         match reduction {
             Reduction::None => per_sample,
             Reduction::Sum => per_sample.sum(),

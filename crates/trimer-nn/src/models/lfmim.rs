@@ -165,7 +165,11 @@ impl ModelConfigOf for LfmimConfig {
         ] {
             check_range(&format!("model.{key}"), value as f64, 1.0, f64::from(high))?;
         }
-        for (key, p) in [("p_embed", self.p_embed), ("p_attn", self.p_attn), ("p_mlp", self.p_mlp)] {
+        for (key, p) in [
+            ("p_embed", self.p_embed),
+            ("p_attn", self.p_attn),
+            ("p_mlp", self.p_mlp),
+        ] {
             check_range(&format!("model.{key}"), p, 0.0, 0.95)?;
         }
         if !self.d_model.is_multiple_of(self.n_heads) {
@@ -181,12 +185,24 @@ impl ModelConfigOf for LfmimConfig {
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
         match self.form {
             LfmimForm::Paper => (
-                ModalityMap { text: 80, audio: 100, vision: 64 },
-                ModalityMap { audio: Sampling::Uniform, ..ModalityMap::default() },
+                ModalityMap {
+                    text: 80,
+                    audio: 100,
+                    vision: 64,
+                },
+                ModalityMap {
+                    audio: Sampling::Uniform,
+                    ..ModalityMap::default()
+                },
             ),
-            LfmimForm::Released => {
-                (ModalityMap { text: 80, audio: 50, vision: 16 }, ModalityMap::default())
-            }
+            LfmimForm::Released => (
+                ModalityMap {
+                    text: 80,
+                    audio: 50,
+                    vision: 16,
+                },
+                ModalityMap::default(),
+            ),
         }
     }
 
@@ -243,7 +259,11 @@ impl Tower {
         match (&self.ln_before, &self.ln_after) {
             (Some(before), Some(after)) => {
                 let x = before.forward(x * (d_model as f64).sqrt());
-                after.forward(dropout(self.positions.add_where_nonzero(x), cfg.p_embed, rec))
+                after.forward(dropout(
+                    self.positions.add_where_nonzero(x),
+                    cfg.p_embed,
+                    rec,
+                ))
             }
             _ => {
                 let rows = self.positions.rows(time, &x.device());
@@ -253,7 +273,14 @@ impl Tower {
     }
 
     /// The blocks of one layer. `[Sun2023] eq. 2`
-    fn step(&self, mut x: Tensor<3>, layer: usize, per_layer: usize, mask: &AttentionMask, rec: &mut Recorder) -> Tensor<3> {
+    fn step(
+        &self,
+        mut x: Tensor<3>,
+        layer: usize,
+        per_layer: usize,
+        mask: &AttentionMask,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
         for block in &self.blocks[layer * per_layer..(layer + 1) * per_layer] {
             x = block.forward(x, mask, rec);
         }
@@ -267,15 +294,22 @@ impl Tower {
     fn read_out(&self, x: Tensor<3>, pooling: Pooling, pad: Option<&Tensor<2, Bool>>) -> Tensor<2> {
         let [batch, time, d_model] = x.dims();
         match pooling {
-            Pooling::First => {
-                self.ln_post.forward(x.narrow(1, 0, 1)).reshape([batch, d_model])
-            }
+            Pooling::First => self
+                .ln_post
+                .forward(x.narrow(1, 0, 1))
+                .reshape([batch, d_model]),
             Pooling::Positions => {
-                let mut weights = self.mix.val().reshape([1, 1, time]).expand([batch, 1, time]);
+                let mut weights = self
+                    .mix
+                    .val()
+                    .reshape([1, 1, time])
+                    .expand([batch, 1, time]);
                 if let Some(pad) = pad {
                     weights = weights.mask_fill(pad.clone().reshape([batch, 1, time]), 0.0);
                 }
-                weights.matmul(self.ln_post.forward(x)).reshape([batch, d_model])
+                weights
+                    .matmul(self.ln_post.forward(x))
+                    .reshape([batch, d_model])
             }
         }
     }
@@ -312,7 +346,12 @@ struct Stream<'a> {
 }
 
 impl Lfmim {
-    fn new(cfg: &LfmimConfig, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Self> {
+    fn new(
+        cfg: &LfmimConfig,
+        input: &InputSpec,
+        task: Task,
+        init: &mut Initializer,
+    ) -> Result<Self> {
         let present = input.modalities();
         if present.len() < 2 {
             return Err(NnError::Corpus {
@@ -323,7 +362,11 @@ impl Lfmim {
         let released = cfg.form == LfmimForm::Released;
         let outputs = task.n_outputs();
         let d = cfg.d_model;
-        let tower = |dim: Option<usize>, time: usize, n_blocks: usize, head: &[usize], init: &mut Initializer| {
+        let tower = |dim: Option<usize>,
+                     time: usize,
+                     n_blocks: usize,
+                     head: &[usize],
+                     init: &mut Initializer| {
             let n_tokens = match (dim, released) {
                 (None, _) => cfg.n_fusion_tokens,
                 (Some(_), released) => usize::from(released),
@@ -337,13 +380,19 @@ impl Lfmim {
                 depth: n_blocks,
             };
             // Only what enters the tower first gets positions: in the multimodal tower, the tokens.
-            let embedded = if dim.is_some() { time } else { cfg.n_fusion_tokens };
+            let embedded = if dim.is_some() {
+                time
+            } else {
+                cfg.n_fusion_tokens
+            };
             Tower {
                 projection: dim.map(|dim| Linear::new(dim, d, init)),
                 tokens: (n_tokens > 0).then(|| init.normal([n_tokens, d], (d as f64).powf(-0.5))),
                 ln_before: released.then(|| LayerNorm::new(d, init)),
                 ln_after: released.then(|| LayerNorm::new(d, init)),
-                blocks: (0..n_blocks).map(|_| TransformerBlock::new(&block, init)).collect(),
+                blocks: (0..n_blocks)
+                    .map(|_| TransformerBlock::new(&block, init))
+                    .collect(),
                 ln_post: LayerNorm::new(d, init),
                 mix: init.uniform_range([time], 0.0, (time as f64).powf(-0.5)),
                 head: Mlp::new(head, init),
@@ -358,7 +407,8 @@ impl Lfmim {
             joint_time += time;
             let blocks = cfg.n_layers * blocks_per_layer(cfg, modality);
             let head = [d, d / 2, 32, outputs];
-            *unimodal.get_mut(modality) = Some(tower(*input.dims.get(modality), time, blocks, &head, init));
+            *unimodal.get_mut(modality) =
+                Some(tower(*input.dims.get(modality), time, blocks, &head, init));
         }
         let joint_head = if released {
             vec![(present.len() + 1) * d, 2 * d, 128, 64, outputs]
@@ -403,7 +453,13 @@ impl Lfmim {
     }
 
     /// Projection, tokens and embedding of one modality.
-    fn enter<'a>(&self, modality: Modality, tower: &'a Tower, sequence: &Sequence, rec: &mut Recorder) -> Stream<'a> {
+    fn enter<'a>(
+        &self,
+        modality: Modality,
+        tower: &'a Tower,
+        sequence: &Sequence,
+        rec: &mut Recorder,
+    ) -> Stream<'a> {
         let mut x = sequence.values.clone();
         let [batch, _, _] = x.dims();
         if let Some(projection) = &tower.projection {
@@ -412,27 +468,48 @@ impl Lfmim {
         let mut pad = sequence.pad_mask.clone();
         if let Some(tokens) = &tower.tokens {
             let [n, d] = tokens.dims();
-            x = Tensor::cat(vec![tokens.val().unsqueeze::<3>().expand([batch, n, d]), x], 1);
+            x = Tensor::cat(
+                vec![tokens.val().unsqueeze::<3>().expand([batch, n, d]), x],
+                1,
+            );
             let no_pad = Tensor::<2, Bool>::full([batch, n], false, &pad.device());
             pad = Tensor::cat(vec![no_pad, pad], 1);
         }
         let state = tower.embed(x, &self.cfg, rec);
-        let mask = AttentionMask { pad: self.cfg.mask_padding.then_some(pad), ..AttentionMask::default() };
-        Stream { modality, tower, state, mask }
+        let mask = AttentionMask {
+            pad: self.cfg.mask_padding.then_some(pad),
+            ..AttentionMask::default()
+        };
+        Stream {
+            modality,
+            tower,
+            state,
+            mask,
+        }
     }
 
     /// The part of the multimodal input of layer `layer` that stands for stream `index` of the
     /// multimodal sequence: `α Z + ᾱ Z̄`. `[Sun2023] eq. 3`
     ///
     /// `index` counts the modalities that are present, in the order of the multimodal sequence.
-    fn fuse(&self, layer: usize, index: usize, unimodal: Tensor<3>, joint: Option<Tensor<3>>) -> Tensor<3> {
+    fn fuse(
+        &self,
+        layer: usize,
+        index: usize,
+        unimodal: Tensor<3>,
+        joint: Option<Tensor<3>>,
+    ) -> Tensor<3> {
         let scalar = |p: &Param<Tensor<2>>| {
-            p.val().slice([layer..layer + 1, index..index + 1]).reshape([1, 1, 1])
+            p.val()
+                .slice([layer..layer + 1, index..index + 1])
+                .reshape([1, 1, 1])
         };
         let shared = |p: &Param<Tensor<1>>, at: usize| p.val().narrow(0, at, 1).reshape([1, 1, 1]);
         match (&self.alpha, &self.alpha_bar, &self.fusion, joint) {
             (Some(alpha), _, _, None) => unimodal * scalar(alpha),
-            (Some(alpha), Some(bar), _, Some(joint)) => unimodal * scalar(alpha) + joint * scalar(bar),
+            (Some(alpha), Some(bar), _, Some(joint)) => {
+                unimodal * scalar(alpha) + joint * scalar(bar)
+            }
             (_, _, Some(fusion), Some(joint)) => {
                 joint * shared(fusion, 2 * index) + unimodal * shared(fusion, 2 * index + 1)
             }
@@ -442,7 +519,13 @@ impl Lfmim {
     }
 
     /// `[fusion tokens; stream; stream; ...]` for a layer.
-    fn joint_input(&self, layer: usize, streams: &[Stream<'_>], tokens: Tensor<3>, joint: Option<&Tensor<3>>) -> Tensor<3> {
+    fn joint_input(
+        &self,
+        layer: usize,
+        streams: &[Stream<'_>],
+        tokens: Tensor<3>,
+        joint: Option<&Tensor<3>>,
+    ) -> Tensor<3> {
         let mut start = self.cfg.n_fusion_tokens;
         let mut parts = vec![tokens];
         for (index, stream) in streams.iter().enumerate() {
@@ -470,7 +553,9 @@ impl FusionModel for Lfmim {
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut streams: Vec<Stream<'_>> = Vec::with_capacity(3);
         for modality in self.joint_order() {
-            if let (Some(tower), Some(sequence)) = (self.tower(modality), batch.sequences.get(modality)) {
+            if let (Some(tower), Some(sequence)) =
+                (self.tower(modality), batch.sequences.get(modality))
+            {
                 streams.push(self.enter(modality, tower, sequence, rec));
             }
         }
@@ -478,7 +563,10 @@ impl FusionModel for Lfmim {
         let n_tokens = self.cfg.n_fusion_tokens;
         let d = self.cfg.d_model;
         let mut tokens = match &tower.tokens {
-            Some(tokens) => tokens.val().unsqueeze::<3>().expand([batch.len(), n_tokens, d]),
+            Some(tokens) => tokens
+                .val()
+                .unsqueeze::<3>()
+                .expand([batch.len(), n_tokens, d]),
             None => Tensor::zeros([batch.len(), n_tokens, d], &tower.mix.device()),
         };
         if self.cfg.form == LfmimForm::Released {
@@ -491,7 +579,10 @@ impl FusionModel for Lfmim {
             let input = self.joint_input(layer, &streams, tokens, joint.as_ref());
             for stream in &mut streams {
                 let per_layer = blocks_per_layer(&self.cfg, stream.modality);
-                stream.state = stream.tower.step(stream.state.clone(), layer, per_layer, &stream.mask, rec);
+                stream.state =
+                    stream
+                        .tower
+                        .step(stream.state.clone(), layer, per_layer, &stream.mask, rec);
             }
             let output = tower.step(input, layer, 1, &mask, rec);
             tokens = output.clone().narrow(1, 0, n_tokens);
@@ -503,7 +594,11 @@ impl FusionModel for Lfmim {
         for stream in &streams {
             let head = Head::from(stream.modality);
             rec.tap(&format!("{head}_tower.out"), &stream.state);
-            let pooled = stream.tower.read_out(stream.state.clone(), self.cfg.pooling, stream.mask.pad.as_ref());
+            let pooled = stream.tower.read_out(
+                stream.state.clone(),
+                self.cfg.pooling,
+                stream.mask.pad.as_ref(),
+            );
             *logits.get_mut(head) = Some(stream.tower.head.forward(pooled.clone()));
             *features.get_mut(head) = Some(pooled);
         }
@@ -514,14 +609,20 @@ impl FusionModel for Lfmim {
                 LfmimForm::Paper => pooled.clone(),
                 // Order of the concatenation in the released code: text, audio, vision, multimodal.
                 LfmimForm::Released => {
-                    let unimodal = Modality::ALL.into_iter().filter_map(|m| features.get(m.into()).clone());
+                    let unimodal = Modality::ALL
+                        .into_iter()
+                        .filter_map(|m| features.get(m.into()).clone());
                     Tensor::cat(unimodal.chain([pooled.clone()]).collect(), 1)
                 }
             };
             logits.multimodal = Some(tower.head.forward(head_input));
             features.multimodal = Some(pooled);
         }
-        ModelOutput { logits, features, aux_losses: Vec::new() }
+        ModelOutput {
+            logits,
+            features,
+            aux_losses: Vec::new(),
+        }
     }
 
     fn state_key(&self, path: &str) -> String {
@@ -534,21 +635,41 @@ impl FusionModel for Lfmim {
     fn state_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
         // The reference of the paper form has kernel-1 convolutions and one token of rank three.
         match (self.cfg.form, path.rsplit('.').next(), shape) {
-            (LfmimForm::Paper, Some("weight"), [o, i]) if path.contains(".projection.") => vec![*o, *i, 1],
+            (LfmimForm::Paper, Some("weight"), [o, i]) if path.contains(".projection.") => {
+                vec![*o, *i, 1]
+            }
             (LfmimForm::Paper, Some("tokens"), [n, d]) => vec![1, *n, *d],
             // One token is stored as a plain vector, several as a matrix.
-            (LfmimForm::Released, Some("tokens"), [1, d]) if !path.starts_with("multimodal") => vec![*d],
+            (LfmimForm::Released, Some("tokens"), [1, d]) if !path.starts_with("multimodal") => {
+                vec![*d]
+            }
             _ => shape.to_vec(),
         }
     }
 
     fn is_unused_key(&self, key: &str) -> bool {
         const UNUSED: [&str; 12] = [
-            "t2m.", "v2m.", "fc_vtom.", "proj_a", "proj_v", "pe_t", "pe_a", "pe_v", "pe_m", "me",
-            "embed_positions.", "pe_",
+            "t2m.",
+            "v2m.",
+            "fc_vtom.",
+            "proj_a",
+            "proj_v",
+            "pe_t",
+            "pe_a",
+            "pe_v",
+            "pe_m",
+            "me",
+            "embed_positions.",
+            "pe_",
         ];
         self.cfg.form == LfmimForm::Released
-            && UNUSED.iter().any(|u| if *u == "me" { key == "me" } else { key.starts_with(u) })
+            && UNUSED.iter().any(|u| {
+                if *u == "me" {
+                    key == "me"
+                } else {
+                    key.starts_with(u)
+                }
+            })
     }
 }
 
@@ -559,7 +680,10 @@ fn joint_mask(streams: &[Stream<'_>], batch: usize, n_tokens: usize) -> Attentio
         let tokens = Tensor::<2, Bool>::full([batch, n_tokens], false, &pads[0].device());
         Tensor::cat(std::iter::once(tokens).chain(pads).collect(), 1)
     });
-    AttentionMask { pad, ..AttentionMask::default() }
+    AttentionMask {
+        pad,
+        ..AttentionMask::default()
+    }
 }
 
 /// `head.layers.2.weight` -> `4.weight`: the reference counts the ReLUs as well.
@@ -570,12 +694,23 @@ fn sequential(rest: &str) -> Option<String> {
 
 /// Our path in the names of the released code.
 fn released_key(path: &str) -> String {
-    const LETTERS: [(&str, char); 4] = [("text", 't'), ("audio", 'a'), ("vision", 'v'), ("multimodal", 'm')];
+    const LETTERS: [(&str, char); 4] = [
+        ("text", 't'),
+        ("audio", 'a'),
+        ("vision", 'v'),
+        ("multimodal", 'm'),
+    ];
     let tower = LETTERS.iter().find_map(|(name, letter)| {
-        path.strip_prefix(name)?.strip_prefix("_tower.").map(|rest| (*letter, rest))
+        path.strip_prefix(name)?
+            .strip_prefix("_tower.")
+            .map(|rest| (*letter, rest))
     });
     let Some((u, rest)) = tower else {
-        return if path == "fusion" { "plus_p".into() } else { path.to_owned() };
+        return if path == "fusion" {
+            "plus_p".into()
+        } else {
+            path.to_owned()
+        };
     };
     let (first, tail) = rest.split_once('.').unwrap_or((rest, ""));
     match first {
@@ -586,7 +721,9 @@ fn released_key(path: &str) -> String {
         "ln_post" => format!("ln_post_{u}.{tail}"),
         "mix" => format!("mix_{u}"),
         "blocks" => {
-            let tail = tail.replace(".c_fc.", ".mlp.c_fc.").replace(".c_proj.", ".mlp.c_proj.");
+            let tail = tail
+                .replace(".c_fc.", ".mlp.c_fc.")
+                .replace(".c_proj.", ".mlp.c_proj.");
             format!("transformer_{u}.{tail}")
         }
         "head" => sequential(tail).map_or_else(|| path.to_owned(), |t| format!("mlp_{u}.{t}")),
@@ -596,12 +733,20 @@ fn released_key(path: &str) -> String {
 
 /// Our path in the names of the PyTorch version of the paper preset.
 fn paper_key(path: &str) -> String {
-    const TOWERS: [(&str, &str); 4] =
-        [("text", "text"), ("audio", "audio"), ("vision", "vision"), ("multimodal", "multi")];
+    const TOWERS: [(&str, &str); 4] = [
+        ("text", "text"),
+        ("audio", "audio"),
+        ("vision", "vision"),
+        ("multimodal", "multi"),
+    ];
     let tower = TOWERS.iter().enumerate().find_map(|(i, (name, short))| {
-        path.strip_prefix(name)?.strip_prefix("_tower.").map(|rest| (i, *short, rest))
+        path.strip_prefix(name)?
+            .strip_prefix("_tower.")
+            .map(|rest| (i, *short, rest))
     });
-    let Some((i, short, rest)) = tower else { return path.to_owned() };
+    let Some((i, short, rest)) = tower else {
+        return path.to_owned();
+    };
     let (first, tail) = rest.split_once('.').unwrap_or((rest, ""));
     match first {
         "projection" => format!("conv.{i}.{tail}"),

@@ -73,7 +73,10 @@ impl Owner {
     pub fn from_prefix(path: &str) -> Self {
         Modality::ALL
             .into_iter()
-            .find(|m| path.strip_prefix(m.as_str()).is_some_and(|rest| rest.starts_with('_')))
+            .find(|m| {
+                path.strip_prefix(m.as_str())
+                    .is_some_and(|rest| rest.starts_with('_'))
+            })
             .map_or(Self::Shared, Self::Modality)
     }
 }
@@ -137,7 +140,12 @@ pub trait ModelConfigOf: Serialize + for<'de> Deserialize<'de> + Clone {
     fn check(&self) -> Result<()>;
 
     /// Frames per modality that the preset reads at most, and how longer sequences are cut.
-    fn default_input(&self) -> (trimer_core::ModalityMap<usize>, trimer_core::ModalityMap<crate::batch::Sampling>);
+    fn default_input(
+        &self,
+    ) -> (
+        trimer_core::ModalityMap<usize>,
+        trimer_core::ModalityMap<crate::batch::Sampling>,
+    );
 
     /// Floating-point operations of the matrix products of one utterance's forward pass.
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64;
@@ -238,7 +246,10 @@ fn unknown_model(id: &str) -> NnError {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("registered models: {}", ids.join(", ")),
     };
-    NnError::UnknownModel { id: id.to_owned(), known }
+    NnError::UnknownModel {
+        id: id.to_owned(),
+        known,
+    }
 }
 
 fn resolve_one<C: ModelConfigOf>(preset: Option<&str>, overrides: &toml::Table) -> Result<C> {

@@ -53,8 +53,10 @@ pub fn save<M: FusionModel>(
     insert(&mut tensors, "model", state_dict(model));
     insert(&mut tensors, "optimizer", optimizer.state());
     insert(&mut tensors, "normaliser", normaliser_state(normaliser));
-    let progress = serde_json::to_string(progress)
-        .map_err(|e| NnError::Weights { path: path.to_owned(), reason: e.to_string() })?;
+    let progress = serde_json::to_string(progress).map_err(|e| NnError::Weights {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
     write_safetensors(path, &tensors, &[("progress", progress)])
 }
 
@@ -62,7 +64,12 @@ pub fn save<M: FusionModel>(
 ///
 /// # Errors
 /// When the file cannot be written; an older one is then still whole.
-pub fn save_weights<M: FusionModel>(path: &Path, model: &M, normaliser: &Normaliser, about: &[(&str, String)]) -> Result<()> {
+pub fn save_weights<M: FusionModel>(
+    path: &Path,
+    model: &M,
+    normaliser: &Normaliser,
+    about: &[(&str, String)],
+) -> Result<()> {
     let mut tensors = state_dict(model);
     insert(&mut tensors, "normaliser", normaliser_state(normaliser));
     write_safetensors(path, &tensors, about)
@@ -75,8 +82,10 @@ pub fn save_weights<M: FusionModel>(path: &Path, model: &M, normaliser: &Normali
 pub fn load_weights<M: FusionModel>(path: &Path, model: M) -> Result<(M, Normaliser)> {
     let (mut tensors, _) = read_file(path)?;
     let normaliser = take_normaliser(&mut tensors);
-    let model = load_state_dict(model, &tensors)
-        .map_err(|reason| NnError::Weights { path: path.to_owned(), reason })?;
+    let model = load_state_dict(model, &tensors).map_err(|reason| NnError::Weights {
+        path: path.to_owned(),
+        reason,
+    })?;
     Ok((model, normaliser))
 }
 
@@ -91,8 +100,13 @@ pub fn load<M: FusionModel>(
     device: &Device,
 ) -> Result<(M, Normaliser, Progress)> {
     let (mut tensors, metadata) = read_file(path)?;
-    let bad = |reason: String| NnError::Weights { path: path.to_owned(), reason };
-    let progress = metadata.get("progress").ok_or_else(|| bad("it holds no training state".into()))?;
+    let bad = |reason: String| NnError::Weights {
+        path: path.to_owned(),
+        reason,
+    };
+    let progress = metadata
+        .get("progress")
+        .ok_or_else(|| bad("it holds no training state".into()))?;
     let progress: Progress = serde_json::from_str(progress).map_err(|e| bad(e.to_string()))?;
     let normaliser = take_normaliser(&mut tensors);
     optimizer.load_state(&take(&mut tensors, "optimizer"), device);
@@ -100,17 +114,25 @@ pub fn load<M: FusionModel>(
     Ok((model, normaliser, progress))
 }
 
-fn insert(all: &mut BTreeMap<String, NamedTensor>, prefix: &str, some: BTreeMap<String, NamedTensor>) {
+fn insert(
+    all: &mut BTreeMap<String, NamedTensor>,
+    prefix: &str,
+    some: BTreeMap<String, NamedTensor>,
+) {
     all.extend(some.into_iter().map(|(k, v)| (format!("{prefix}.{k}"), v)));
 }
 
 /// Removes the tensors whose name starts with `prefix.` and gives them without it.
 fn take(all: &mut BTreeMap<String, NamedTensor>, prefix: &str) -> BTreeMap<String, NamedTensor> {
     let start = format!("{prefix}.");
-    let (some, rest) = std::mem::take(all).into_iter().partition(|(k, _)| k.starts_with(&start));
+    let (some, rest) = std::mem::take(all)
+        .into_iter()
+        .partition(|(k, _)| k.starts_with(&start));
     *all = rest;
     let some: BTreeMap<String, NamedTensor> = some;
-    some.into_iter().map(|(k, v)| (k[start.len()..].to_owned(), v)).collect()
+    some.into_iter()
+        .map(|(k, v)| (k[start.len()..].to_owned(), v))
+        .collect()
 }
 
 fn normaliser_state(normaliser: &Normaliser) -> BTreeMap<String, NamedTensor> {
@@ -118,7 +140,10 @@ fn normaliser_state(normaliser: &Normaliser) -> BTreeMap<String, NamedTensor> {
     for (modality, pair) in normaliser.shift_scale.iter() {
         if let Some((shift, scale)) = pair {
             for (name, values) in [("shift", shift), ("scale", scale)] {
-                let tensor = NamedTensor { shape: vec![values.len()], values: values.clone() };
+                let tensor = NamedTensor {
+                    shape: vec![values.len()],
+                    values: values.clone(),
+                };
                 all.insert(format!("{modality}.{name}"), tensor);
             }
         }
@@ -130,7 +155,11 @@ fn take_normaliser(all: &mut BTreeMap<String, NamedTensor>) -> Normaliser {
     let mut state = take(all, "normaliser");
     let mut normaliser = Normaliser::default();
     for modality in Modality::ALL {
-        let mut part = |name: &str| state.remove(&format!("{modality}.{name}")).map(|t| t.values);
+        let mut part = |name: &str| {
+            state
+                .remove(&format!("{modality}.{name}"))
+                .map(|t| t.values)
+        };
         if let (Some(shift), Some(scale)) = (part("shift"), part("scale")) {
             *normaliser.shift_scale.get_mut(modality) = Some((shift, scale));
         }

@@ -149,7 +149,12 @@ impl Default for TrainConfig {
             class_weights: ClassWeights::None,
             regression_loss: RegressionLoss::L1,
             unimodal_labels: UnimodalLabels::Auto,
-            beta: HeadMap { text: 1.0, audio: 1.0, vision: 1.0, multimodal: 1.0 },
+            beta: HeadMap {
+                text: 1.0,
+                audio: 1.0,
+                vision: 1.0,
+                multimodal: 1.0,
+            },
             select: Select::Best,
             select_metric: String::new(),
             select_head: Head::Multimodal,
@@ -171,8 +176,12 @@ pub const SELECT_CLASSIFICATION: [(&str, bool); 6] = [
     ("brier", false),
 ];
 /// As [`SELECT_CLASSIFICATION`], for scores.
-pub const SELECT_REGRESSION: [(&str, bool); 4] =
-    [("mae", false), ("mse", false), ("pearson", true), ("acc2_non0", true)];
+pub const SELECT_REGRESSION: [(&str, bool); 4] = [
+    ("mae", false),
+    ("mse", false),
+    ("pearson", true),
+    ("acc2_non0", true),
+];
 
 impl TrainConfig {
     /// Refuses values outside their range.
@@ -204,14 +213,18 @@ impl TrainConfig {
         if self.select_metric.is_empty() {
             return Ok(known[0]);
         }
-        known.iter().copied().find(|(name, _)| *name == self.select_metric).ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-            NnError::ConfigRange {
-                key: "train.select_metric".into(),
-                value: format!("\"{}\"", self.select_metric),
-                expected: format!("one of {}", names.join(", ")),
-            }
-        })
+        known
+            .iter()
+            .copied()
+            .find(|(name, _)| *name == self.select_metric)
+            .ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+                NnError::ConfigRange {
+                    key: "train.select_metric".into(),
+                    value: format!("\"{}\"", self.select_metric),
+                    expected: format!("one of {}", names.join(", ")),
+                }
+            })
     }
 }
 
@@ -278,7 +291,10 @@ impl Overrides {
             let toml::Value::Table(section) = value else {
                 return Err(NnError::ConfigType {
                     key: name,
-                    reason: format!("expected a section of keys, found {} `{value}`", value.type_str()),
+                    reason: format!(
+                        "expected a section of keys, found {} `{value}`",
+                        value.type_str()
+                    ),
                 });
             };
             *slot = section;
@@ -301,7 +317,12 @@ impl Overrides {
     ///
     /// # Errors
     /// Unknown or ill-typed keys, values out of range, and whatever the corpus cannot serve.
-    pub fn resolve(mut self, model_id: Option<&str>, corpus: &Corpus, seeds: Vec<u64>) -> Result<RunConfig> {
+    pub fn resolve(
+        mut self,
+        model_id: Option<&str>,
+        corpus: &Corpus,
+        seeds: Vec<u64>,
+    ) -> Result<RunConfig> {
         let take = |table: &mut toml::Table, key: &str| match table.remove(key) {
             Some(toml::Value::String(s)) => Ok(Some(s)),
             Some(other) => Err(NnError::ConfigType {
@@ -312,7 +333,10 @@ impl Overrides {
         };
         let preset = take(&mut self.model, "preset")?;
         let id = take(&mut self.model, "id")?;
-        let id = model_id.map(str::to_owned).or(id).unwrap_or_else(|| "lfmim".into());
+        let id = model_id
+            .map(str::to_owned)
+            .or(id)
+            .unwrap_or_else(|| "lfmim".into());
         let model = ModelConfig::resolve(&id, preset.as_deref(), &self.model)?;
         let data: DataConfig = overlay("data", &DataConfig::default(), &self.data)?;
         let train: TrainConfig = overlay("train", &TrainConfig::default(), &self.train)?;
@@ -341,7 +365,14 @@ impl Overrides {
                 SamplingChoice::Uniform => *sampling.get_mut(m) = Sampling::Uniform,
             }
         }
-        let input = input_spec(corpus, &rows, &data.modalities, lengths, sampling, data.lengths)?;
+        let input = input_spec(
+            corpus,
+            &rows,
+            &data.modalities,
+            lengths,
+            sampling,
+            data.lengths,
+        )?;
         Ok(RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
@@ -361,7 +392,9 @@ impl Overrides {
 fn merge_tables(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
-            (Some(toml::Value::Table(mine)), toml::Value::Table(theirs)) => merge_tables(mine, theirs),
+            (Some(toml::Value::Table(mine)), toml::Value::Table(theirs)) => {
+                merge_tables(mine, theirs)
+            }
             (_, value) => {
                 into.insert(key, value);
             }
@@ -378,12 +411,15 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
     };
     match choice {
         TaskChoice::Auto | TaskChoice::Classification if has_classes => {
-            let task = Task::Classification { n_classes: space.classes.len() };
+            let task = Task::Classification {
+                n_classes: space.classes.len(),
+            };
             Ok((task, space.classes.clone(), Vec::new()))
         }
-        TaskChoice::Classification => {
-            Err(lacks("classes", "predict scores with `--set data.task=regression`, or import with `--classes`"))
-        }
+        TaskChoice::Classification => Err(lacks(
+            "classes",
+            "predict scores with `--set data.task=regression`, or import with `--classes`",
+        )),
         TaskChoice::Auto | TaskChoice::Regression => match space.score {
             Some(range) => Ok((Task::Regression, Vec::new(), range.to_vec())),
             None => Err(lacks(

@@ -86,12 +86,20 @@ mod tests {
     #[test]
     fn the_checksum_is_crc32c() {
         // The check value of CRC-32C is 0xe3069283 for "123456789".
-        assert_eq!(masked_crc(b"123456789"), 0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8));
+        assert_eq!(
+            masked_crc(b"123456789"),
+            0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8)
+        );
     }
 
     #[test]
     fn a_scalar_takes_one_record_after_the_version() {
-        let s = Scalar { tag: "loss/text".into(), step: 300, wall_time: 1.0, value: 0.5 };
+        let s = Scalar {
+            tag: "loss/text".into(),
+            step: 300,
+            wall_time: 1.0,
+            value: 0.5,
+        };
         let bytes = encode(&[s]);
         let first = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let second = u64::from_le_bytes(bytes[first + 16..first + 24].try_into().unwrap()) as usize;

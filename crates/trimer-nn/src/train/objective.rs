@@ -30,9 +30,18 @@ impl Objective {
                 }
                 _ => None,
             };
-            CrossEntropy { class_weights, label_smoothing: cfg.label_smoothing }
+            CrossEntropy {
+                class_weights,
+                label_smoothing: cfg.label_smoothing,
+            }
         });
-        Self { task, columns, beta: cfg.beta, cross_entropy, regression: cfg.regression_loss }
+        Self {
+            task,
+            columns,
+            beta: cfg.beta,
+            cross_entropy,
+            regression: cfg.regression_loss,
+        }
     }
 
     /// Every head answers to its own column; all classes weigh the same. For measurements.
@@ -68,12 +77,18 @@ impl Objective {
     }
 
     /// The weighted sum of the heads' losses, `[1]`; `None` when the model has no head.
-    pub fn total(&self, losses: &HeadMap<Option<Tensor<1>>>, aux: &[(&'static str, Tensor<1>)]) -> Option<Tensor<1>> {
+    pub fn total(
+        &self,
+        losses: &HeadMap<Option<Tensor<1>>>,
+        aux: &[(&'static str, Tensor<1>)],
+    ) -> Option<Tensor<1>> {
         let weighted = losses.iter().filter_map(|(head, loss)| {
             let beta = *self.beta.get(head);
             loss.clone().filter(|_| beta > 0.0).map(|loss| loss * beta)
         });
-        weighted.chain(aux.iter().map(|(_, loss)| loss.clone())).reduce(|a, b| a + b)
+        weighted
+            .chain(aux.iter().map(|(_, loss)| loss.clone()))
+            .reduce(|a, b| a + b)
     }
 
     fn regression(&self, output: Tensor<2>, scores: &[Option<f32>]) -> Tensor<1> {
@@ -81,7 +96,10 @@ impl Objective {
         let known = scores.iter().filter(|s| s.is_some()).count().max(1) as f64;
         let device = output.device();
         let truth: Vec<f32> = scores.iter().map(|s| s.unwrap_or(0.0)).collect();
-        let valid: Vec<f32> = scores.iter().map(|s| f32::from(u8::from(s.is_some()))).collect();
+        let valid: Vec<f32> = scores
+            .iter()
+            .map(|s| f32::from(u8::from(s.is_some())))
+            .collect();
         let truth = Tensor::<1>::from_data(TensorData::from(truth.as_slice()), &device);
         let valid = Tensor::<1>::from_data(TensorData::from(valid.as_slice()), &device);
         let error = output.reshape([n]) - truth;
@@ -94,7 +112,12 @@ impl Objective {
 }
 
 /// The label column of each head.
-pub fn label_columns(choice: UnimodalLabels, task: Task, corpus: &Corpus, rows: &[usize]) -> HeadMap<Head> {
+pub fn label_columns(
+    choice: UnimodalLabels,
+    task: Task,
+    corpus: &Corpus,
+    rows: &[usize],
+) -> HeadMap<Head> {
     let utterances = corpus.utterances();
     HeadMap::from_fn(|head| {
         let has_own = || {
@@ -119,7 +142,16 @@ fn balanced(corpus: &Corpus, rows: &[usize], column: Head, n_classes: usize) -> 
             counts[*class as usize] += 1;
         }
     }
-    let (n, present) = (counts.iter().sum::<usize>(), counts.iter().filter(|c| **c > 0).count());
-    let weight = |count: usize| if count == 0 { 0.0 } else { n as f32 / (present * count) as f32 };
+    let (n, present) = (
+        counts.iter().sum::<usize>(),
+        counts.iter().filter(|c| **c > 0).count(),
+    );
+    let weight = |count: usize| {
+        if count == 0 {
+            0.0
+        } else {
+            n as f32 / (present * count) as f32
+        }
+    };
     counts.into_iter().map(weight).collect()
 }

@@ -86,7 +86,10 @@ impl RunDir {
             return Err(NnError::Run {
                 path: path.to_owned(),
                 reason: "the directory is not empty".into(),
-                hint: format!("choose another `--out`, or continue it with `--resume {}`", path.display()),
+                hint: format!(
+                    "choose another `--out`, or continue it with `--resume {}`",
+                    path.display()
+                ),
             });
         }
         fs::create_dir_all(path).map_err(NnError::io("create", path))?;
@@ -95,10 +98,18 @@ impl RunDir {
             reason: e.to_string(),
             hint: "please report this".into(),
         })?;
-        write_atomic(&path.join("environment.json"), pretty(environment).as_bytes())?;
+        write_atomic(
+            &path.join("environment.json"),
+            pretty(environment).as_bytes(),
+        )?;
         let protocol = Protocol {
             fitted_on: "train".into(),
-            selected_on: if config.train.select == Select::Best { "valid" } else { "none" }.into(),
+            selected_on: if config.train.select == Select::Best {
+                "valid"
+            } else {
+                "none"
+            }
+            .into(),
             selected_by: if config.train.select == Select::Best {
                 let (metric, _) = config.train.selector(config.task)?;
                 format!("{metric} of the {} head", config.train.select_head)
@@ -110,7 +121,10 @@ impl RunDir {
         write_atomic(&path.join("protocol.json"), pretty(&protocol).as_bytes())?;
         // Last: a directory with a configuration is a run.
         write_atomic(&path.join("config.toml"), text.as_bytes())?;
-        Ok(Self { path: path.to_owned(), config })
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
     }
 
     /// Opens a run that exists.
@@ -125,12 +139,20 @@ impl RunDir {
             hint: "a run is a directory that `trimer train` made; it has a `config.toml`".into(),
         };
         if !file.is_file() {
-            let what = if path.exists() { "it is not a run" } else { "there is no such directory" };
+            let what = if path.exists() {
+                "it is not a run"
+            } else {
+                "there is no such directory"
+            };
             return Err(not_a_run(what.into()));
         }
         let text = fs::read_to_string(&file).map_err(NnError::io("read", &file))?;
-        let config = toml::from_str(&text).map_err(|e| not_a_run(format!("`config.toml`: {}", e.message())))?;
-        Ok(Self { path: path.to_owned(), config })
+        let config = toml::from_str(&text)
+            .map_err(|e| not_a_run(format!("`config.toml`: {}", e.message())))?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
     }
 
     /// The directory of a seed.
@@ -152,8 +174,14 @@ impl RunDir {
     /// When the note cannot be written.
     pub fn note_test_opened(&self, by: &str) -> Result<()> {
         let mut protocol = self.protocol()?;
-        protocol.test_opened.push(TestOpened { wall_time: now(), by: by.into() });
-        write_atomic(&self.path.join("protocol.json"), pretty(&protocol).as_bytes())
+        protocol.test_opened.push(TestOpened {
+            wall_time: now(),
+            by: by.into(),
+        });
+        write_atomic(
+            &self.path.join("protocol.json"),
+            pretty(&protocol).as_bytes(),
+        )
     }
 
     /// The reports of a seed's epochs.
@@ -174,7 +202,8 @@ impl RunDir {
             return Err(NnError::Run {
                 path: self.config.corpus_path.clone(),
                 reason: "the corpus has changed since the run was started".into(),
-                hint: "restore it, or judge on it knowingly with `trimer eval RUN --corpus DIR`".into(),
+                hint: "restore it, or judge on it knowingly with `trimer eval RUN --corpus DIR`"
+                    .into(),
             });
         }
         Ok(corpus)
@@ -184,23 +213,38 @@ impl RunDir {
     ///
     /// # Errors
     /// When the seed is not trained, or the weights do not fit.
-    pub fn load_model(&self, seed: u64, device: &Device) -> Result<(crate::models::AnyModel, crate::data::Normaliser)> {
+    pub fn load_model(
+        &self,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(crate::models::AnyModel, crate::data::Normaliser)> {
         let file = self.seed_dir(seed).join(BEST);
         if !file.exists() {
             return Err(NnError::Run {
                 path: file,
                 reason: format!("seed {seed} has no selected weights yet"),
-                hint: format!("finish it with `trimer train --resume {}`", self.path.display()),
+                hint: format!(
+                    "finish it with `trimer train --resume {}`",
+                    self.path.display()
+                ),
             });
         }
-        let model = self.config.model.build(&self.config.input, self.config.task, 0, device)?;
+        let model = self
+            .config
+            .model
+            .build(&self.config.input, self.config.task, 0, device)?;
         checkpoint::load_weights(&file, model)
     }
 
     /// Which label column each head answers to, on the given corpus.
     pub fn columns(&self, corpus: &Corpus) -> HeadMap<Head> {
         let rows = corpus.indices(Split::Train);
-        label_columns(self.config.train.unimodal_labels, self.config.task, corpus, &rows)
+        label_columns(
+            self.config.train.unimodal_labels,
+            self.config.task,
+            corpus,
+            &rows,
+        )
     }
 
     /// What a seed says about a split: read from disk where this run wrote it about this corpus,
@@ -208,7 +252,13 @@ impl RunDir {
     ///
     /// # Errors
     /// When neither works.
-    pub fn predictions(&self, seed: u64, corpus: &Corpus, split: Split, device: &Device) -> Result<Predictions> {
+    pub fn predictions(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        split: Split,
+        device: &Device,
+    ) -> Result<Predictions> {
         let file = self.predictions_path(seed, split);
         if file.exists() && corpus.fingerprint() == self.config.corpus_fingerprint {
             return predictions_file::read(&file, corpus, &self.config.classes);
@@ -221,24 +271,48 @@ impl RunDir {
     ///
     /// # Errors
     /// When the corpus does not have what the model reads.
-    pub fn predict(&self, seed: u64, corpus: &Corpus, rows: &[usize], device: &Device) -> Result<Predictions> {
+    pub fn predict(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
         let plain = device.clone().inner();
         let cfg = &self.config;
         check_dims(cfg, corpus)?;
         let (model, normaliser) = self.load_model(seed, &plain)?;
-        let loader = Loader { corpus, input: &cfg.input, normaliser: &normaliser };
-        Ok(predict(&model.valid(), &loader, rows, cfg.task, cfg.train.batch_size, &plain))
+        let loader = Loader {
+            corpus,
+            input: &cfg.input,
+            normaliser: &normaliser,
+        };
+        Ok(predict(
+            &model.valid(),
+            &loader,
+            rows,
+            cfg.task,
+            cfg.train.batch_size,
+            &plain,
+        ))
     }
 
     fn predictions_path(&self, seed: u64, split: Split) -> PathBuf {
-        self.seed_dir(seed).join(format!("predictions-{split}.parquet"))
+        self.seed_dir(seed)
+            .join(format!("predictions-{split}.parquet"))
     }
 
     /// Metrics of all seeds on a split, head by head, each against the label that it was trained on.
     ///
     /// # Errors
     /// When predictions cannot be had.
-    pub fn evaluate(&self, corpus: &Corpus, split: Split, device: &Device, options: &EvaluationOptions) -> Result<HeadMap<Option<Metrics>>> {
+    pub fn evaluate(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
         self.evaluate_against(corpus, split, &self.columns(corpus), device, options)
     }
 
@@ -261,7 +335,15 @@ impl RunDir {
             .map(|seed| self.predictions(*seed, corpus, split, device))
             .collect::<Result<Vec<_>>>()?;
         let all: Vec<&Predictions> = all.iter().collect();
-        evaluate(corpus, &all, columns, self.config.task, &self.config.classes, score_range(&self.config), options)
+        evaluate(
+            corpus,
+            &all,
+            columns,
+            self.config.task,
+            &self.config.classes,
+            score_range(&self.config),
+            options,
+        )
     }
 }
 
@@ -299,17 +381,30 @@ pub fn train_run(
     let cfg = &run.config;
     warn_about_labels(cfg, corpus, observer);
     let any = |split| labelled_rows_of_any(corpus, split, cfg.task);
-    let rows = Rows { train: any(Split::Train), valid: any(Split::Valid) };
+    let rows = Rows {
+        train: any(Split::Train),
+        valid: any(Split::Valid),
+    };
     if rows.train.is_empty() {
         return Err(NnError::Corpus {
             reason: "no utterance of the train split has a label".into(),
-            hint: "fill the label columns and import again; `trimer corpus check` shows what is there".into(),
+            hint:
+                "fill the label columns and import again; `trimer corpus check` shows what is there"
+                    .into(),
         });
     }
     for &seed in &cfg.seeds {
         let dir = run.seed_dir(seed);
         fs::create_dir_all(&dir).map_err(NnError::io("create", &dir))?;
-        let trainer = Trainer { config: cfg, corpus, device, dir: &dir, seed, stop, rows: rows.clone() };
+        let trainer = Trainer {
+            config: cfg,
+            corpus,
+            device,
+            dir: &dir,
+            seed,
+            stop,
+            rows: rows.clone(),
+        };
         let ended = trainer.train(observer)?;
         write_events(&dir)?;
         if ended == Ended::Interrupted {
@@ -320,7 +415,12 @@ pub fn train_run(
     Ok(Outcome::Finished)
 }
 
-fn judge(run: &RunDir, corpus: &Corpus, device: &Device, observer: &mut dyn Observer) -> Result<()> {
+fn judge(
+    run: &RunDir,
+    corpus: &Corpus,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let cfg = &run.config;
     let mut results = serde_json::Map::new();
     for split in [Split::Valid, Split::Test] {
@@ -336,26 +436,39 @@ fn judge(run: &RunDir, corpus: &Corpus, device: &Device, observer: &mut dyn Obse
             let file = run.predictions_path(seed, split);
             if !file.exists() {
                 let predictions = run.predict(seed, corpus, &rows, device)?;
-                predictions_file::write(&file, &predictions, corpus, &run.columns(corpus), &cfg.classes)?;
+                predictions_file::write(
+                    &file,
+                    &predictions,
+                    corpus,
+                    &run.columns(corpus),
+                    &cfg.classes,
+                )?;
             }
         }
         let metrics = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
-        results.insert(split.to_string(), serde_json::to_value(&metrics).unwrap_or_default());
+        results.insert(
+            split.to_string(),
+            serde_json::to_value(&metrics).unwrap_or_default(),
+        );
     }
     write_atomic(&run.path.join("metrics.json"), pretty(&results).as_bytes())
 }
 
 /// Rows of a split that have a label in any column.
 fn labelled_rows_of_any(corpus: &Corpus, split: Split, task: Task) -> Vec<usize> {
-    let mut rows: Vec<usize> =
-        Head::ALL.into_iter().flat_map(|h| labelled_rows(corpus, split, task, h)).collect();
+    let mut rows: Vec<usize> = Head::ALL
+        .into_iter()
+        .flat_map(|h| labelled_rows(corpus, split, task, h))
+        .collect();
     rows.sort_unstable();
     rows.dedup();
     rows
 }
 
 fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {
-    let Task::Classification { n_classes } = cfg.task else { return };
+    let Task::Classification { n_classes } = cfg.task else {
+        return;
+    };
     let counts = |split| {
         let mut counts = vec![0_usize; n_classes];
         for i in corpus.indices(split) {
@@ -376,10 +489,15 @@ fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observ
         }
     }
     if cfg.train.unimodal_labels == UnimodalLabels::Own {
-        let columns = Head::ALL.into_iter().filter(|h| h.modality().is_some_and(|m| cfg.input.modalities().contains(m)));
+        let columns = Head::ALL.into_iter().filter(|h| {
+            h.modality()
+                .is_some_and(|m| cfg.input.modalities().contains(m))
+        });
         for head in columns {
             if labelled_rows(corpus, Split::Train, cfg.task, head).is_empty() {
-                observer.warning(&format!("no {head} labels in the train split: that head is not trained"));
+                observer.warning(&format!(
+                    "no {head} labels in the train split: that head is not trained"
+                ));
             }
         }
     }
@@ -390,7 +508,12 @@ fn write_events(dir: &Path) -> Result<()> {
     for report in read_log(&dir.join(LOG))? {
         let mut add = |tag: String, value: Option<f64>| {
             if let Some(value) = value {
-                scalars.push(Scalar { tag, step: report.global_step, wall_time: report.wall_time, value: value as f32 });
+                scalars.push(Scalar {
+                    tag,
+                    step: report.global_step,
+                    wall_time: report.wall_time,
+                    value: value as f32,
+                });
             }
         };
         add("lr".into(), Some(report.lr));

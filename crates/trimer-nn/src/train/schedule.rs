@@ -37,7 +37,13 @@ pub struct ScheduleConfig {
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        Self { shape: Shape::Constant, warmup_epochs: 0.0, min_factor: 0.0, factor: 0.5, patience: 2 }
+        Self {
+            shape: Shape::Constant,
+            warmup_epochs: 0.0,
+            min_factor: 0.0,
+            factor: 0.5,
+            patience: 2,
+        }
     }
 }
 
@@ -47,7 +53,12 @@ impl ScheduleConfig {
     /// # Errors
     /// Names key, value and range.
     pub fn check(&self) -> Result<()> {
-        check_range("train.schedule.warmup_epochs", self.warmup_epochs, 0.0, 10_000.0)?;
+        check_range(
+            "train.schedule.warmup_epochs",
+            self.warmup_epochs,
+            0.0,
+            10_000.0,
+        )?;
         check_range("train.schedule.min_factor", self.min_factor, 0.0, 1.0)?;
         check_range("train.schedule.factor", self.factor, 0.0, 1.0)
     }
@@ -55,7 +66,13 @@ impl ScheduleConfig {
     /// The factor on `lr` at a step (from 0) of a run of `epochs` epochs.
     ///
     /// `plateau_factor` is what the plateau rule has come to.
-    pub fn factor_at(&self, step: u64, steps_per_epoch: usize, epochs: usize, plateau_factor: f64) -> f64 {
+    pub fn factor_at(
+        &self,
+        step: u64,
+        steps_per_epoch: usize,
+        epochs: usize,
+        plateau_factor: f64,
+    ) -> f64 {
         let per_epoch = steps_per_epoch.max(1) as f64;
         let at = step as f64 / per_epoch;
         let warmup = if self.warmup_epochs > 0.0 {
@@ -84,14 +101,25 @@ mod tests {
 
     #[test]
     fn the_released_schedule_divides_by_the_epoch() {
-        let s = ScheduleConfig { shape: Shape::InverseEpoch, ..ScheduleConfig::default() };
-        let lrs: Vec<f64> = [0, 9, 10, 20].iter().map(|&k| 0.005 * s.factor_at(k, 10, 20, 1.0)).collect();
+        let s = ScheduleConfig {
+            shape: Shape::InverseEpoch,
+            ..ScheduleConfig::default()
+        };
+        let lrs: Vec<f64> = [0, 9, 10, 20]
+            .iter()
+            .map(|&k| 0.005 * s.factor_at(k, 10, 20, 1.0))
+            .collect();
         assert_eq!(lrs, [0.005, 0.005, 0.0025, 0.005 / 3.0]);
     }
 
     #[test]
     fn cosine_rises_then_falls_to_its_floor() {
-        let s = ScheduleConfig { shape: Shape::Cosine, warmup_epochs: 1.0, min_factor: 0.1, ..ScheduleConfig::default() };
+        let s = ScheduleConfig {
+            shape: Shape::Cosine,
+            warmup_epochs: 1.0,
+            min_factor: 0.1,
+            ..ScheduleConfig::default()
+        };
         assert!((s.factor_at(0, 4, 5, 1.0) - 0.25).abs() < 1e-12);
         assert!((s.factor_at(4, 4, 5, 1.0) - 1.0).abs() < 1e-12);
         assert!((s.factor_at(20, 4, 5, 1.0) - 0.1).abs() < 1e-12);

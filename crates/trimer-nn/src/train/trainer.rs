@@ -148,7 +148,12 @@ impl Trainer<'_> {
     /// When files cannot be read or written, or the loss stops being a number.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<Ended> {
         let mut state = self.start(observer)?;
-        let objective = Objective::new(&self.config.train, self.config.task, self.corpus, &self.rows.train);
+        let objective = Objective::new(
+            &self.config.train,
+            self.config.task,
+            self.corpus,
+            &self.rows.train,
+        );
         while !state.progress.finished {
             if self.epoch(&mut state, &objective, observer)? == Ended::Interrupted {
                 return Ok(Ended::Interrupted);
@@ -159,31 +164,57 @@ impl Trainer<'_> {
 
     fn start(&self, observer: &mut dyn Observer) -> Result<State> {
         let cfg = self.config;
-        let model = cfg.model.build(&cfg.input, cfg.task, mix(self.seed), self.device)?;
+        let model = cfg
+            .model
+            .build(&cfg.input, cfg.task, mix(self.seed), self.device)?;
         let mut optimizer = Optimizer::new(cfg.train.optimizer.clone());
         let last = self.file(LAST);
         if last.exists() {
             let plain = self.device.clone().inner();
-            let (model, normaliser, progress) = checkpoint::load(&last, model, &mut optimizer, &plain)?;
+            let (model, normaliser, progress) =
+                checkpoint::load(&last, model, &mut optimizer, &plain)?;
             trim_log(&self.file(LOG), progress.global_step)?;
             observer.message(&format!(
                 "seed {}: continuing after epoch {} and {} steps",
                 self.seed, progress.epoch, progress.step
             ));
-            return Ok(State { model, optimizer, normaliser, progress });
+            return Ok(State {
+                model,
+                optimizer,
+                normaliser,
+                progress,
+            });
         }
         let modalities = cfg.input.modalities();
-        let normaliser = Normaliser::fit(cfg.data.normalise, self.corpus, &self.rows.train, modalities);
-        let progress = Progress { plateau_factor: 1.0, ..Progress::default() };
+        let normaliser = Normaliser::fit(
+            cfg.data.normalise,
+            self.corpus,
+            &self.rows.train,
+            modalities,
+        );
+        let progress = Progress {
+            plateau_factor: 1.0,
+            ..Progress::default()
+        };
         crate::files::write_atomic(&self.file(LOG), b"")?;
-        Ok(State { model, optimizer, normaliser, progress })
+        Ok(State {
+            model,
+            optimizer,
+            normaliser,
+            progress,
+        })
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    fn epoch(&self, state: &mut State, objective: &Objective, observer: &mut dyn Observer) -> Result<Ended> {
+    fn epoch(
+        &self,
+        state: &mut State,
+        objective: &Objective,
+        observer: &mut dyn Observer,
+    ) -> Result<Ended> {
         let cfg = &self.config.train;
         let order = shuffled(&self.rows.train, self.seed, state.progress.epoch);
         let batches: Vec<&[usize]> = order.chunks(cfg.batch_size).collect();
@@ -211,31 +242,57 @@ impl Trainer<'_> {
                 return Ok(Ended::Interrupted);
             }
         }
-        let samples_per_s = (state.progress.seen - first_seen) as f64 / started.elapsed().as_secs_f64();
+        let samples_per_s =
+            (state.progress.seen - first_seen) as f64 / started.elapsed().as_secs_f64();
         self.end_epoch(state, objective, lr, samples_per_s, observer)?;
         let stopping = self.stop.load(Ordering::Relaxed) && !state.progress.finished;
-        Ok(if stopping { Ended::Interrupted } else { Ended::Finished })
+        Ok(if stopping {
+            Ended::Interrupted
+        } else {
+            Ended::Finished
+        })
     }
 
     /// forward, sum of losses, backward, clip, optimizer step. Returns the learning rate.
-    fn step(&self, state: &mut State, objective: &Objective, rows: &[usize], steps_per_epoch: usize) -> Result<f64> {
+    fn step(
+        &self,
+        state: &mut State,
+        objective: &Objective,
+        rows: &[usize],
+        steps_per_epoch: usize,
+    ) -> Result<f64> {
         let cfg = &self.config.train;
-        let loader = Loader { corpus: self.corpus, input: &self.config.input, normaliser: &state.normaliser };
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &self.config.input,
+            normaliser: &state.normaliser,
+        };
         let batch = loader.batch(rows, self.device);
         let progress = &mut state.progress;
         let mut recorder = Recorder::train(mix(self.seed).wrapping_add(mix(progress.global_step)));
         let output = state.model.forward(&batch, &mut recorder);
         let losses = objective.losses(&output, &batch);
-        let Some(total) = objective.total(&losses, &output.aux_losses) else { return Ok(0.0) };
+        let Some(total) = objective.total(&losses, &output.aux_losses) else {
+            return Ok(0.0);
+        };
         let value = read_losses(&losses, &total, progress, rows.len());
         if !value.is_finite() {
-            return Err(NnError::Diverged { value, epoch: progress.epoch + 1, step: progress.step + 1 });
+            return Err(NnError::Diverged {
+                value,
+                epoch: progress.epoch + 1,
+                step: progress.step + 1,
+            });
         }
         let mut grads = gradients(&state.model, total.backward());
         if cfg.clip_norm > 0.0 {
             clip_by_norm(&mut grads, cfg.clip_norm);
         }
-        let factor = cfg.schedule.factor_at(progress.global_step, steps_per_epoch, cfg.epochs, progress.plateau_factor);
+        let factor = cfg.schedule.factor_at(
+            progress.global_step,
+            steps_per_epoch,
+            cfg.epochs,
+            progress.plateau_factor,
+        );
         let lr = cfg.lr * factor;
         state.model = state.optimizer.step(state.model.clone(), grads, lr);
         progress.step += 1;
@@ -255,11 +312,15 @@ impl Trainer<'_> {
         let cfg = &self.config.train;
         let (selector, higher) = cfg.selector(self.config.task)?;
         let valid = self.validate(state, objective)?;
-        let value = valid.get(cfg.select_head).as_ref().and_then(|m| m.scalar(selector));
+        let value = valid
+            .get(cfg.select_head)
+            .as_ref()
+            .and_then(|m| m.scalar(selector));
         let p = &mut state.progress;
         p.epoch += 1;
         let better = |new: f64, old: f64| if higher { new > old } else { new < old };
-        let improved = value.is_some_and(|v| !v.is_nan() && p.best.is_none_or(|(old, _)| better(v, old)));
+        let improved =
+            value.is_some_and(|v| !v.is_nan() && p.best.is_none_or(|(old, _)| better(v, old)));
         let is_best = improved || cfg.select == Select::Last;
         match (improved, value) {
             (true, Some(v)) => {
@@ -276,7 +337,8 @@ impl Trainer<'_> {
             p.plateau_factor *= cfg.schedule.factor;
             p.plateau_bad = 0;
         }
-        let stop_early = cfg.patience > 0 && p.bad_epochs >= cfg.patience && cfg.select == Select::Best;
+        let stop_early =
+            cfg.patience > 0 && p.bad_epochs >= cfg.patience && cfg.select == Select::Best;
         p.finished = p.epoch >= cfg.epochs || stop_early;
         let report = EpochReport {
             epoch: p.epoch,
@@ -295,7 +357,10 @@ impl Trainer<'_> {
         p.loss_sums = HeadMap::default();
         p.total_sum = 0.0;
         if is_best {
-            let about = [("epoch", p.epoch.to_string()), ("seed", self.seed.to_string())];
+            let about = [
+                ("epoch", p.epoch.to_string()),
+                ("seed", self.seed.to_string()),
+            ];
             checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &about)?;
         }
         // The log first: a line beyond the checkpoint is cut off on resume, a missing one is lost.
@@ -311,14 +376,42 @@ impl Trainer<'_> {
         }
         let cfg = self.config;
         let plain = self.device.clone().inner();
-        let loader = Loader { corpus: self.corpus, input: &cfg.input, normaliser: &state.normaliser };
-        let predictions = predict(&state.model.valid(), &loader, &self.rows.valid, cfg.task, cfg.train.batch_size, &plain);
-        let options = EvaluationOptions { n_resamples: 0, ..EvaluationOptions::default() };
-        evaluate(self.corpus, &[&predictions], objective.columns(), cfg.task, &cfg.classes, score_range(cfg), &options)
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &cfg.input,
+            normaliser: &state.normaliser,
+        };
+        let predictions = predict(
+            &state.model.valid(),
+            &loader,
+            &self.rows.valid,
+            cfg.task,
+            cfg.train.batch_size,
+            &plain,
+        );
+        let options = EvaluationOptions {
+            n_resamples: 0,
+            ..EvaluationOptions::default()
+        };
+        evaluate(
+            self.corpus,
+            &[&predictions],
+            objective.columns(),
+            cfg.task,
+            &cfg.classes,
+            score_range(cfg),
+            &options,
+        )
     }
 
     fn save(&self, state: &State) -> Result<()> {
-        checkpoint::save(&self.file(LAST), &state.model, &state.optimizer, &state.normaliser, &state.progress)
+        checkpoint::save(
+            &self.file(LAST),
+            &state.model,
+            &state.optimizer,
+            &state.normaliser,
+            &state.progress,
+        )
     }
 }
 
@@ -331,10 +424,24 @@ pub fn score_range(cfg: &RunConfig) -> Option<[f64; 2]> {
 }
 
 /// Adds the step's losses to the epoch's sums, in one read from the device; gives the total.
-fn read_losses(losses: &HeadMap<Option<Tensor<1>>>, total: &Tensor<1>, progress: &mut Progress, n: usize) -> f64 {
-    let heads: Vec<Head> = Head::ALL.into_iter().filter(|h| losses.get(*h).is_some()).collect();
-    let parts = heads.iter().filter_map(|h| losses.get(*h).clone()).chain([total.clone()]);
-    let values = to_vec(Tensor::cat(parts.map(Tensor::without_autodiff).collect(), 0));
+fn read_losses(
+    losses: &HeadMap<Option<Tensor<1>>>,
+    total: &Tensor<1>,
+    progress: &mut Progress,
+    n: usize,
+) -> f64 {
+    let heads: Vec<Head> = Head::ALL
+        .into_iter()
+        .filter(|h| losses.get(*h).is_some())
+        .collect();
+    let parts = heads
+        .iter()
+        .filter_map(|h| losses.get(*h).clone())
+        .chain([total.clone()]);
+    let values = to_vec(Tensor::cat(
+        parts.map(Tensor::without_autodiff).collect(),
+        0,
+    ));
     for (head, value) in heads.iter().zip(&values) {
         *progress.loss_sums.get_mut(*head) += f64::from(*value) * n as f64;
     }
@@ -353,14 +460,19 @@ fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
 fn without_intervals(metrics: &Metrics) -> serde_json::Map<String, serde_json::Value> {
     let all = serde_json::to_value(metrics).unwrap_or_default();
     match all {
-        serde_json::Value::Object(map) => map.into_iter().filter(|(k, _)| !k.ends_with("_ci")).collect(),
+        serde_json::Value::Object(map) => map
+            .into_iter()
+            .filter(|(k, _)| !k.ends_with("_ci"))
+            .collect(),
         _ => serde_json::Map::new(),
     }
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The reports in a log; a last line that was cut off is ignored.
@@ -369,12 +481,22 @@ pub(crate) fn now() -> f64 {
 /// When the file cannot be read.
 pub fn read_log(path: &Path) -> Result<Vec<EpochReport>> {
     let text = std::fs::read_to_string(path).map_err(NnError::io("read", path))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 fn trim_log(path: &Path, global_step: u64) -> Result<()> {
-    let kept: Vec<EpochReport> = if path.exists() { read_log(path)? } else { Vec::new() };
-    write_log(path, kept.into_iter().filter(|r| r.global_step <= global_step))
+    let kept: Vec<EpochReport> = if path.exists() {
+        read_log(path)?
+    } else {
+        Vec::new()
+    };
+    write_log(
+        path,
+        kept.into_iter().filter(|r| r.global_step <= global_step),
+    )
 }
 
 fn append_log(path: &Path, report: &EpochReport) -> Result<()> {

@@ -27,7 +27,8 @@ struct PathStack(Vec<Option<String>>);
 
 impl PathStack {
     fn enter(&mut self, name: &str, container: &str) {
-        self.0.push((!container.starts_with("Enum:")).then(|| name.to_owned()));
+        self.0
+            .push((!container.starts_with("Enum:")).then(|| name.to_owned()));
     }
 
     fn exit(&mut self) {
@@ -35,7 +36,12 @@ impl PathStack {
     }
 
     fn path(&self) -> String {
-        self.0.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(".")
+        self.0
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(".")
     }
 }
 
@@ -57,13 +63,21 @@ impl<F: FnMut(String, Vec<usize>, ParamId, Tensor<1>)> ModuleVisitor for Collect
         let value = param.val();
         let shape = value.dims().to_vec();
         let n = value.shape().num_elements();
-        (self.f)(self.path.path(), shape, param.id, value.without_autodiff().reshape([n]));
+        (self.f)(
+            self.path.path(),
+            shape,
+            param.id,
+            value.without_autodiff().reshape([n]),
+        );
     }
 }
 
 /// Calls `f` with path, shape, id and flattened value of every parameter.
 fn for_each_parameter<M: Module>(model: &M, f: impl FnMut(String, Vec<usize>, ParamId, Tensor<1>)) {
-    model.visit(&mut Collect { path: PathStack::default(), f });
+    model.visit(&mut Collect {
+        path: PathStack::default(),
+        f,
+    });
 }
 
 /// Every parameter by path, flattened, with its shape.
@@ -80,14 +94,24 @@ pub fn state_dict<M: FusionModel>(model: &M) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
     for_each_parameter(model, |path, shape, _, value| {
         let shape = model.state_shape(&path, &shape);
-        all.insert(model.state_key(&path), NamedTensor { shape, values: to_vec(value) });
+        all.insert(
+            model.state_key(&path),
+            NamedTensor {
+                shape,
+                values: to_vec(value),
+            },
+        );
     });
     all
 }
 
 /// The values of a tensor on the host.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_into_vec().expect("data was just converted to f32")
+    tensor
+        .into_data()
+        .convert::<f32>()
+        .try_into_vec()
+        .expect("data was just converted to f32")
 }
 
 struct Gather<'a> {
@@ -115,7 +139,11 @@ impl ModuleVisitor for Gather<'_> {
 
 /// The gradient of every parameter that took part, by path, flattened.
 pub fn gradients<M: Module>(model: &M, mut grads: Gradients) -> BTreeMap<String, Tensor<1>> {
-    let mut gather = Gather { path: PathStack::default(), grads: &mut grads, out: BTreeMap::new() };
+    let mut gather = Gather {
+        path: PathStack::default(),
+        grads: &mut grads,
+        out: BTreeMap::new(),
+    };
     model.visit(&mut gather);
     gather.out
 }
@@ -153,7 +181,10 @@ impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Replace<F> {
 
 /// The model with every parameter replaced by what `f` makes of its path and flattened value.
 pub fn map_parameters<M: Module>(model: M, f: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
-    model.map(&mut Replace { path: PathStack::default(), f })
+    model.map(&mut Replace {
+        path: PathStack::default(),
+        f,
+    })
 }
 
 /// The model with the values of `state`, given under the reference's names.
@@ -188,7 +219,11 @@ pub fn load_state_dict<M: FusionModel>(
         .map(|k| format!("`{k}`"))
         .collect();
     let mut faults = Vec::new();
-    for (name, list) in [("missing", missing), ("surplus", surplus), ("of another shape", misshapen)] {
+    for (name, list) in [
+        ("missing", missing),
+        ("surplus", surplus),
+        ("of another shape", misshapen),
+    ] {
         if !list.is_empty() {
             faults.push(format!("{} {name}: {}", list.len(), list.join(", ")));
         }
@@ -196,14 +231,20 @@ pub fn load_state_dict<M: FusionModel>(
     if !faults.is_empty() {
         return Err(faults.join("; "));
     }
-    Ok(map_parameters(model, |path, old| match wanted.get(path).and_then(|key| state.get(key)) {
-        Some(tensor) => Tensor::from_data(TensorData::from(tensor.values.as_slice()), &old.device()),
-        None => old,
+    Ok(map_parameters(model, |path, old| {
+        match wanted.get(path).and_then(|key| state.get(key)) {
+            Some(tensor) => {
+                Tensor::from_data(TensorData::from(tensor.values.as_slice()), &old.device())
+            }
+            None => old,
+        }
     }))
 }
 
 fn same_shape(a: &[usize], b: &[usize]) -> bool {
-    a.iter().filter(|n| **n != 1).eq(b.iter().filter(|n| **n != 1))
+    a.iter()
+        .filter(|n| **n != 1)
+        .eq(b.iter().filter(|n| **n != 1))
 }
 
 /// How many numbers a model learns.
