@@ -54,23 +54,6 @@ pub(crate) struct Weights<T> {
     pub(crate) ln_22: [T; 2],
 }
 
-impl<T> Weights<T> {
-    /// Applies `f` to every parameter, in the order of the fields.
-    pub(crate) fn map<U>(self, mut f: impl FnMut(T) -> U) -> Weights<U> {
-        let mut pair = |[weight, bias]: [T; 2]| [f(weight), f(bias)];
-        Weights {
-            ln_1: pair(self.ln_1),
-            qkv: pair(self.qkv),
-            out: pair(self.out),
-            ln_12: pair(self.ln_12),
-            ln_2: pair(self.ln_2),
-            fc: pair(self.fc),
-            proj: pair(self.proj),
-            ln_22: pair(self.ln_22),
-        }
-    }
-}
-
 fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a> {
     Norm { gamma, beta, eps: shape.eps }
 }

@@ -3,6 +3,7 @@ pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod gemm;
 pub(crate) mod norm;
+pub(crate) mod rows;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -17,6 +17,22 @@ fn weights(d: usize, d_ff: usize, seed: &mut u64) -> Weights<Vec<f32>> {
     Weights { ln_1, qkv, out, ln_12, ln_2, fc, proj, ln_22 }
 }
 
+impl<T> Weights<T> {
+    fn map<U>(self, mut f: impl FnMut(T) -> U) -> Weights<U> {
+        let mut pair = |[weight, bias]: [T; 2]| [f(weight), f(bias)];
+        Weights {
+            ln_1: pair(self.ln_1),
+            qkv: pair(self.qkv),
+            out: pair(self.out),
+            ln_12: pair(self.ln_12),
+            ln_2: pair(self.ln_2),
+            fc: pair(self.fc),
+            proj: pair(self.proj),
+            ln_22: pair(self.ln_22),
+        }
+    }
+}
+
 fn slices<'a>(w: &'a Weights<Vec<f32>>) -> Weights<&'a [f32]> {
     let pair = |p: &'a [Vec<f32>; 2]| [&p[0][..], &p[1][..]];
     Weights {
