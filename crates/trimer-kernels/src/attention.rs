@@ -35,7 +35,12 @@ pub struct AttentionOptions {
 impl AttentionOptions {
     /// Options for this number of heads, without mask and dropout.
     pub fn new(n_heads: usize) -> Self {
-        Self { n_heads, causal: None, p: 0.0, seed: None }
+        Self {
+            n_heads,
+            causal: None,
+            p: 0.0,
+            seed: None,
+        }
     }
 }
 
@@ -63,13 +68,32 @@ pub fn attention(
 ) -> Tensor<3> {
     let [batch, n_queries, d] = q.dims();
     let [_, n_keys, _] = k.dims();
-    assert_eq!(d % options.n_heads, 0, "{d} features for {} heads", options.n_heads);
-    assert_eq!(k.dims(), [batch, n_keys, d], "keys for {batch} samples of {d} features");
-    assert_eq!(v.dims(), [batch, n_keys, d], "values for {batch} samples of {d} features");
+    assert_eq!(
+        d % options.n_heads,
+        0,
+        "{d} features for {} heads",
+        options.n_heads
+    );
+    assert_eq!(
+        k.dims(),
+        [batch, n_keys, d],
+        "keys for {batch} samples of {d} features"
+    );
+    assert_eq!(
+        v.dims(),
+        [batch, n_keys, d],
+        "values for {batch} samples of {d} features"
+    );
     if let Some(mask) = &pad_mask {
-        assert_eq!(mask.dims(), [batch, n_keys], "`pad_mask` for {batch} x {n_keys} keys");
+        assert_eq!(
+            mask.dims(),
+            [batch, n_keys],
+            "`pad_mask` for {batch} x {n_keys} keys"
+        );
     }
-    let dropout = options.seed.and_then(|seed| Stream::new(seed, Site::Attention, options.p));
+    let dropout = options
+        .seed
+        .and_then(|seed| Stream::new(seed, Site::Attention, options.p));
     if !fused(&q) || batch * n_queries * n_keys * d == 0 {
         return plain::attention(q, k, v, pad_mask, options, dropout.as_ref());
     }
@@ -119,7 +143,12 @@ impl Backward<Flex, 3> for AttentionBackward {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = contiguous(grads.consume::<Flex>(&ops.node));
-        let State { qkv, out, lse, call } = ops.state;
+        let State {
+            qkv,
+            out,
+            lse,
+            call,
+        } = ops.state;
         let mut gradients = qkv.each_ref().map(|x| vec![0.0; values(x).len()]);
         rows::attention_backward(
             &call.0,
@@ -146,9 +175,18 @@ pub(crate) fn record<C: CheckpointStrategy>(
     let nodes = [q.node(), k.node(), v.node()];
     let qkv = [q, k, v].map(|t| contiguous(t.into_primitive()));
     let (out, lse) = run(&qkv, &call);
-    match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
+    match AttentionBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prep) => {
-            let state = State { qkv, out: out.clone(), lse: Arc::new(lse), call };
+            let state = State {
+                qkv,
+                out: out.clone(),
+                lse: Arc::new(lse),
+                call,
+            };
             prep.finish(state, out)
         }
         OpsKind::UnTracked(prep) => prep.finish(out),

@@ -44,7 +44,14 @@ pub(crate) struct FeaturesMut<'a> {
 impl<'a> FeaturesMut<'a> {
     pub(crate) fn new(data: &'a mut [f32], ld: usize) -> Self {
         let (len, data) = (data.len(), data.as_mut_ptr());
-        Self { data, len, ld, at: 0, end: ld, owner: PhantomData }
+        Self {
+            data,
+            len,
+            ld,
+            at: 0,
+            end: ld,
+            owner: PhantomData,
+        }
     }
 
     /// Three equal parts of each row: queries, keys, values.
@@ -54,7 +61,14 @@ impl<'a> FeaturesMut<'a> {
         [0, 1, 2].map(|i| {
             let at = i * width;
             // The parts never overlap: each is used within its columns alone (see `head`).
-            Self { data, len, ld, at, end: at + width, owner: PhantomData }
+            Self {
+                data,
+                len,
+                ld,
+                at,
+                end: at + width,
+                owner: PhantomData,
+            }
         })
     }
 }
@@ -67,8 +81,14 @@ fn holds(len: usize, ld: usize, at: usize, rows: usize, columns: usize) -> bool 
 impl Features<'_> {
     fn head(&self, rows: usize, width: usize, head: usize) -> Rows {
         let at = self.at + head * width;
-        assert!(holds(self.data.len(), self.ld, at, rows, width), "{rows} rows of {width} at {at}");
-        Rows { ptr: self.data.as_ptr().wrapping_add(at), ld: self.ld }
+        assert!(
+            holds(self.data.len(), self.ld, at, rows, width),
+            "{rows} rows of {width} at {at}"
+        );
+        Rows {
+            ptr: self.data.as_ptr().wrapping_add(at),
+            ld: self.ld,
+        }
     }
 }
 
@@ -77,7 +97,10 @@ impl FeaturesMut<'_> {
         let at = self.at + head * width;
         let fits = at + width <= self.end && holds(self.len, self.ld, at, rows, width);
         assert!(fits, "{rows} rows of {width} at {at}");
-        RowsMut { ptr: self.data.wrapping_add(at), ld: self.ld }
+        RowsMut {
+            ptr: self.data.wrapping_add(at),
+            ld: self.ld,
+        }
     }
 }
 
@@ -105,7 +128,10 @@ impl<'a> Sample<'a> {
     fn head(&self, head: usize, lse: *mut f32) -> Head<'a> {
         let (n_queries, n_keys, width) = (self.n_queries, self.n_keys, self.width);
         let visible = self.visible;
-        assert!(visible.is_none_or(|v| v.iter().all(|&j| (j as usize) < n_keys)), "keys exist");
+        assert!(
+            visible.is_none_or(|v| v.iter().all(|&j| (j as usize) < n_keys)),
+            "keys exist"
+        );
         Head {
             n_queries,
             n_keys,
@@ -132,7 +158,11 @@ impl<'a> Sample<'a> {
         lse: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        assert_eq!(lse.len(), self.n_heads * self.n_queries, "one value per head and query");
+        assert_eq!(
+            lse.len(),
+            self.n_heads * self.n_queries,
+            "one value per head and query"
+        );
         for head in 0..self.n_heads {
             let lse = lse[head * self.n_queries..].as_mut_ptr();
             let out = out.head(self.n_queries, self.width, head);
@@ -152,7 +182,11 @@ impl<'a> Sample<'a> {
         scratch: &mut Scratch,
     ) {
         let (n_queries, n_keys, width) = (self.n_queries, self.n_keys, self.width);
-        assert_eq!(lse.len(), self.n_heads * n_queries, "one value per head and query");
+        assert_eq!(
+            lse.len(),
+            self.n_heads * n_queries,
+            "one value per head and query"
+        );
         for head in 0..self.n_heads {
             let backward = Backward {
                 // The backward pass only reads it.
@@ -342,11 +376,16 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// For heads of at most these sizes.
     fn new(n_queries: usize, n_keys: usize, width: usize, backward: bool) -> Self {
-        let (queries, keys) = (n_queries.next_multiple_of(32), n_keys.next_multiple_of(KEYS));
+        let (queries, keys) = (
+            n_queries.next_multiple_of(32),
+            n_keys.next_multiple_of(KEYS),
+        );
         let padded = width.next_multiple_of(32);
         let forward = keys * (2 * padded + 32 + 2) + queries * padded + padded * 32;
         let extra = queries * (5 * padded + 2) + 2 * keys * padded + 2 * CHUNK * 32;
-        Self { buffer: Buffer::take(forward + if backward { extra } else { 0 }) }
+        Self {
+            buffer: Buffer::take(forward + if backward { extra } else { 0 }),
+        }
     }
 }
 
@@ -358,7 +397,10 @@ struct Parts {
 
 impl Parts {
     fn new(scratch: &mut Scratch) -> Self {
-        Self { next: scratch.buffer.as_mut_ptr(), left: scratch.buffer.len() }
+        Self {
+            next: scratch.buffer.as_mut_ptr(),
+            left: scratch.buffer.len(),
+        }
     }
 
     #[inline(always)]
@@ -445,9 +487,18 @@ impl Forward<'_> {
 
 /// # Safety
 /// Called by [`Forward::strips`] alone, with parts of the sizes made there.
-#[expect(clippy::too_many_arguments, reason = "one step of one loop, split off for its constants")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of one loop, split off for its constants"
+)]
 #[inline(always)]
-unsafe fn forward_strip<S: Simd, const KR: usize, const CR: usize, const N: usize, const DROP: bool>(
+unsafe fn forward_strip<
+    S: Simd,
+    const KR: usize,
+    const CR: usize,
+    const N: usize,
+    const DROP: bool,
+>(
     s: S,
     head: &Head<'_>,
     first: usize,
@@ -490,7 +541,11 @@ unsafe fn forward_strip<S: Simd, const KR: usize, const CR: usize, const N: usiz
         }
         // Weights before normalisation; their sum leaves dropout aside.
         let mut sum = [s.splat(0.0); N];
-        let threshold = if let Some(stream) = head.dropout { stream.threshold() } else { 0 };
+        let threshold = if let Some(stream) = head.dropout {
+            stream.threshold()
+        } else {
+            0
+        };
         each!(j in keys => {
             let bits = if DROP { strip_draws(s, *drop_keys.add(j), first, threshold) } else { 0 };
             each!(x in N => {
@@ -500,7 +555,11 @@ unsafe fn forward_strip<S: Simd, const KR: usize, const CR: usize, const N: usiz
                 s.store(ptr, if DROP { s.keep(bits >> (x * S::LANES), weight) } else { weight });
             });
         });
-        let scale = if let Some(stream) = head.dropout { stream.scale() } else { 1.0 };
+        let scale = if let Some(stream) = head.dropout {
+            stream.scale()
+        } else {
+            1.0
+        };
         let mut factors = [0.0; 32];
         each!(x in N => {
             let (mut sums, mut maxima) = ([0.0; 32], [0.0; 32]);
@@ -527,7 +586,15 @@ unsafe fn forward_strip<S: Simd, const KR: usize, const CR: usize, const N: usiz
             }));
             c += CR;
         }
-        transpose(s, result, row, out.ptr.add(first * out.ld), out.ld, width, n);
+        transpose(
+            s,
+            result,
+            row,
+            out.ptr.add(first * out.ld),
+            out.ld,
+            width,
+            n,
+        );
     }
 }
 
@@ -614,7 +681,15 @@ impl Backward<'_> {
             head.gather(s, head.k, k, padded);
             head.gather(s, head.v, v, padded);
             head.dropout_keys(drop_keys);
-            pack_strips(s, head.q, n_queries, width, w, std::f32::consts::LOG2_E * scale, q);
+            pack_strips(
+                s,
+                head.q,
+                n_queries,
+                width,
+                w,
+                std::f32::consts::LOG2_E * scale,
+                q,
+            );
             pack_strips(s, self.dout, n_queries, width, w, 1.0, dout);
             // Rows of whole vectors for the products with queries; read in place where they are already.
             let (q_rows, dout_rows) = if full == width {
@@ -625,7 +700,13 @@ impl Backward<'_> {
                     copy_row(s, head.q.ptr.add(i * head.q.ld), width, q.add(i * full), full);
                     copy_row(s, self.dout.ptr.add(i * self.dout.ld), width, dout.add(i * full), full);
                 });
-                (Rows { ptr: q, ld: full }, Rows { ptr: dout, ld: full })
+                (
+                    Rows { ptr: q, ld: full },
+                    Rows {
+                        ptr: dout,
+                        ld: full,
+                    },
+                )
             };
             each!(i in n_queries => {
                 *lse.add(i) = *head.lse.add(i);
@@ -646,7 +727,19 @@ impl Backward<'_> {
             zero_row(s, dq, query_rows * padded);
             zero_row(s, dk, key_rows * full);
             zero_row(s, dv, key_rows * full);
-            let shared = Shared { k, v, padded, q, dout, lse, delta, weights, dscores, dq, drop_keys };
+            let shared = Shared {
+                k,
+                v,
+                padded,
+                q,
+                dout,
+                lse,
+                delta,
+                weights,
+                dscores,
+                dq,
+                drop_keys,
+            };
             let mut from = 0;
             while from < keys {
                 let to = lesser(from + CHUNK, keys);
@@ -716,7 +809,13 @@ unsafe fn scatter<S: Simd>(s: S, head: &Head<'_>, src: *const f32, ld: usize, ds
 /// # Safety
 /// Called by [`Backward::chunks`] alone, with parts of the sizes made there.
 #[inline(always)]
-unsafe fn backward_strip<S: Simd, const KR: usize, const CR: usize, const N: usize, const DROP: bool>(
+unsafe fn backward_strip<
+    S: Simd,
+    const KR: usize,
+    const CR: usize,
+    const N: usize,
+    const DROP: bool,
+>(
     s: S,
     head: &Head<'_>,
     shared: Shared,
@@ -724,13 +823,33 @@ unsafe fn backward_strip<S: Simd, const KR: usize, const CR: usize, const N: usi
     from: usize,
     to: usize,
 ) {
-    let Shared { k, v, padded, q, dout, lse, delta, weights, dscores, dq, drop_keys } = shared;
+    let Shared {
+        k,
+        v,
+        padded,
+        q,
+        dout,
+        lse,
+        delta,
+        weights,
+        dscores,
+        dq,
+        drop_keys,
+    } = shared;
     let (width, w, row) = (head.width, NV * S::LANES, N * S::LANES);
     // SAFETY: rows stay below the padded number of keys, lanes below `w`.
     unsafe {
         let (q, dout) = (q.add(first * width), dout.add(first * width));
-        let threshold = if let Some(stream) = head.dropout { stream.threshold() } else { 0 };
-        let scale = s.splat(if let Some(stream) = head.dropout { stream.scale() } else { 1.0 });
+        let threshold = if let Some(stream) = head.dropout {
+            stream.threshold()
+        } else {
+            0
+        };
+        let scale = s.splat(if let Some(stream) = head.dropout {
+            stream.scale()
+        } else {
+            1.0
+        });
         let (mut log, mut dot) = ([s.splat(0.0); N], [s.splat(0.0); N]);
         each!(x in N => {
             log[x] = s.load(lse.add(first + x * S::LANES));

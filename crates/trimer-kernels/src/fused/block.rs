@@ -36,7 +36,10 @@ impl Shape {
 
     /// Samples of one task; depends on sizes alone, so that results do not depend on the number of threads.
     fn samples_per_task(&self) -> usize {
-        TASK_ROWS.div_ceil(self.time.max(1)).min(self.batch.div_ceil(2)).max(1)
+        TASK_ROWS
+            .div_ceil(self.time.max(1))
+            .min(self.batch.div_ceil(2))
+            .max(1)
     }
 }
 
@@ -55,7 +58,11 @@ pub(crate) struct Weights<T> {
 }
 
 fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a> {
-    Norm { gamma, beta, eps: shape.eps }
+    Norm {
+        gamma,
+        beta,
+        eps: shape.eps,
+    }
 }
 
 /// What the backward pass needs of the forward pass, beside input and parameters.
@@ -169,16 +176,22 @@ pub(crate) fn forward(
     if save {
         let mut saved = Saved::take(shape, shape.rows());
         let tasks: Vec<_> = tasks.zip(saved.tasks(shape, rows)).collect();
-        tasks.into_par_iter().with_max_len(1).for_each(|((i, (x, y)), saved)| {
-            forward_task(shape, i * samples, x, weights, &packed, y, saved);
-        });
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|((i, (x, y)), saved)| {
+                forward_task(shape, i * samples, x, weights, &packed, y, saved);
+            });
         Some(saved)
     } else {
         let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().with_max_len(1).for_each(|(i, (x, y))| {
-            let mut scratch = Saved::take(shape, x.len() / d);
-            forward_task(shape, i * samples, x, weights, &packed, y, scratch.rows());
-        });
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|(i, (x, y))| {
+                let mut scratch = Saved::take(shape, x.len() / d);
+                forward_task(shape, i * samples, x, weights, &packed, y, scratch.rows());
+            });
         None
     }
 }
@@ -186,7 +199,11 @@ pub(crate) fn forward(
 /// Attention of one of the samples of a task.
 fn sample<'a>(shape: &'a Shape, index: usize, qkv: &'a [f32]) -> Sample<'a> {
     let d = shape.d_model;
-    let part = |i: usize| Features { data: qkv, ld: 3 * d, at: i * d };
+    let part = |i: usize| Features {
+        data: qkv,
+        ld: 3 * d,
+        at: i * d,
+    };
     Sample {
         n_heads: shape.n_heads,
         width: d / shape.n_heads,
@@ -213,13 +230,29 @@ fn forward_task(
 ) {
     let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
     let rows = x.len() / d;
-    let SavedRows { qkv, lse, attended, branch, middle, hidden, last } = saved;
+    let SavedRows {
+        qkv,
+        lse,
+        attended,
+        branch,
+        middle,
+        hidden,
+        last,
+    } = saved;
     let mut normed = Buffer::take(rows * d);
     norm(weights.ln_1, shape).forward(x, None, &mut normed);
-    product(rows, &normed, &packed.qkv, Finish::Bias(weights.qkv[1]), qkv);
+    product(
+        rows,
+        &normed,
+        &packed.qkv,
+        Finish::Bias(weights.qkv[1]),
+        qkv,
+    );
     let mut scratch = sample(shape, first_sample, qkv).scratch(false);
     let qkv = qkv.chunks(time * 3 * d);
-    let results = attended.chunks_mut(time * d).zip(lse.chunks_mut(time * shape.n_heads));
+    let results = attended
+        .chunks_mut(time * d)
+        .zip(lse.chunks_mut(time * shape.n_heads));
     for (i, (qkv, (out, lse))) in qkv.zip(results).enumerate() {
         let mut out = FeaturesMut::new(out, d);
         sample(shape, first_sample + i, qkv).forward(&mut out, lse, &mut scratch);
@@ -232,7 +265,13 @@ fn forward_task(
         let hidden = &mut hidden[row * d_ff..(row + n) * d_ff];
         let last = &mut last[at.clone()];
         let normed = &mut normed[..n * d];
-        product(n, &attended[at.clone()], &packed.out, Finish::Bias(weights.out[1]), branch);
+        product(
+            n,
+            &attended[at.clone()],
+            &packed.out,
+            Finish::Bias(weights.out[1]),
+            branch,
+        );
         norm(weights.ln_12, shape).forward(branch, Some(&x[at.clone()]), middle);
         norm(weights.ln_2, shape).forward(middle, None, normed);
         let first_row = (first_sample * time + row) as u64;
@@ -313,11 +352,34 @@ pub(crate) fn backward(
                 tasks.push((GradientRows { last, ..gradient }, dx));
             }
         }
-        tasks.into_par_iter().enumerate().with_max_len(1).for_each(|(i, (gradient, dx))| {
-            backward_task(shape, i * samples, x, weights, &packed, saved, dy, dx, gradient);
-        });
+        tasks
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(i, (gradient, dx))| {
+                backward_task(
+                    shape,
+                    i * samples,
+                    x,
+                    weights,
+                    &packed,
+                    saved,
+                    dy,
+                    dx,
+                    gradient,
+                );
+            });
     }
-    let Weights { ln_1, qkv: w_qkv, out, ln_12, ln_2, fc, proj, ln_22 } = gradients;
+    let Weights {
+        ln_1,
+        qkv: w_qkv,
+        out,
+        ln_12,
+        ln_2,
+        fc,
+        proj,
+        ln_22,
+    } = gradients;
     let mut sums = [ln_1, ln_12, ln_2, ln_22].into_iter().flatten();
     for (i, sum) in sums.by_ref().enumerate() {
         for task in norms.chunks(8 * d) {
@@ -327,12 +389,16 @@ pub(crate) fn backward(
         }
     }
     let mut tasks = Vec::new();
-    let mut add = |dy, x, [dw, db]: [_; 2]| tasks.extend(WeightGradient::tasks(total, dy, x, dw, db));
+    let mut add =
+        |dy, x, [dw, db]: [_; 2]| tasks.extend(WeightGradient::tasks(total, dy, x, dw, db));
     add(&hidden, &normed_2, fc);
     add(&last, &saved.hidden, proj);
     add(&qkv, &normed_1, w_qkv);
     add(&branch, &saved.attended, out);
-    tasks.into_par_iter().with_max_len(1).for_each(WeightGradient::run);
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(WeightGradient::run);
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a block consists of")]
@@ -350,9 +416,22 @@ fn backward_task(
     let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
     let rows = dx.len() / d;
     let first = first_sample * time;
-    let GradientRows { last, hidden, branch, qkv, normed_1, normed_2, norms } = gradient;
+    let GradientRows {
+        last,
+        hidden,
+        branch,
+        qkv,
+        normed_1,
+        normed_2,
+        norms,
+    } = gradient;
     let mut norms = norms.chunks_mut(d);
-    let mut next = || [norms.next().unwrap_or_default(), norms.next().unwrap_or_default()];
+    let mut next = || {
+        [
+            norms.next().unwrap_or_default(),
+            norms.next().unwrap_or_default(),
+        ]
+    };
     let (mut d_ln_1, mut d_ln_12, mut d_ln_2, mut d_ln_22) = (next(), next(), next(), next());
     let mut scratch = Buffer::take(STEP_ROWS * d);
     let mut attended = Buffer::take(rows * d);
@@ -375,7 +454,13 @@ fn backward_task(
             last,
             d_ln_22.each_mut().map(|x| &mut **x),
         );
-        product(n, last, &packed.proj, Finish::ReluGradient(h, factor), hidden);
+        product(
+            n,
+            last,
+            &packed.proj,
+            Finish::ReluGradient(h, factor),
+            hidden,
+        );
         product(n, hidden, &packed.fc, Finish::Plain, scratch);
         // From here on `dx` holds the gradient of the middle sum.
         norm(weights.ln_2, shape).backward(
@@ -392,7 +477,13 @@ fn backward_task(
             branch,
             d_ln_12.each_mut().map(|x| &mut **x),
         );
-        product(n, branch, &packed.out, Finish::Plain, &mut attended[at.clone()]);
+        product(
+            n,
+            branch,
+            &packed.out,
+            Finish::Plain,
+            &mut attended[at.clone()],
+        );
         norm(weights.ln_2, shape).forward(middle, None, &mut normed_2[at.clone()]);
         norm(weights.ln_1, shape).forward(&x[whole], None, &mut normed_1[at]);
         row += n;
@@ -400,7 +491,11 @@ fn backward_task(
     let mut heads = None;
     for i in 0..rows / time {
         let whole = first + i * time;
-        let of = |data, width| Features { data, ld: width, at: 0 };
+        let of = |data, width| Features {
+            data,
+            ld: width,
+            at: 0,
+        };
         let saved_qkv = &saved.qkv[whole * 3 * d..(whole + time) * 3 * d];
         let sample = sample(shape, first_sample + i, saved_qkv);
         let lse = &saved.lse[whole * shape.n_heads..(whole + time) * shape.n_heads];
@@ -417,7 +512,13 @@ fn backward_task(
         let scratch = &mut scratch[..n * d];
         let residual = &mut attended[at.clone()];
         residual.copy_from_slice(&dx[at.clone()]);
-        product(n, &qkv[row * 3 * d..(row + n) * 3 * d], &packed.qkv, Finish::Plain, scratch);
+        product(
+            n,
+            &qkv[row * 3 * d..(row + n) * 3 * d],
+            &packed.qkv,
+            Finish::Plain,
+            scratch,
+        );
         norm(weights.ln_1, shape).backward(
             &x[(first + row) * d..(first + row + n) * d],
             scratch,

@@ -305,8 +305,28 @@ pub(crate) struct Product<E, const AT: bool> {
 
 impl<const AT: bool> Product<(), AT> {
     fn with<E>(self, epilogue: E) -> Product<E, AT> {
-        let Self { m, n, k, a, lda, b, ldb, panel_step, .. } = self;
-        Product { m, n, k, a, lda, b, ldb, panel_step, epilogue }
+        let Self {
+            m,
+            n,
+            k,
+            a,
+            lda,
+            b,
+            ldb,
+            panel_step,
+            ..
+        } = self;
+        Product {
+            m,
+            n,
+            k,
+            a,
+            lda,
+            b,
+            ldb,
+            panel_step,
+            epilogue,
+        }
     }
 
     /// Runs a long reduction in steps, of which the first uses the epilogue and the others add to `c`, where the
@@ -436,7 +456,16 @@ impl Packed {
         Self::panels(k, n, |col, n, dst| {
             let src = w[col * k..].as_ptr();
             // SAFETY: rows `col .. col + n` of `w`, one panel of room.
-            unsafe { PackTransposed { src, ld: k, k, n, dst }.run() }
+            unsafe {
+                PackTransposed {
+                    src,
+                    ld: k,
+                    k,
+                    n,
+                    dst,
+                }
+                .run()
+            }
         })
     }
 
@@ -445,7 +474,16 @@ impl Packed {
         assert_eq!(w.len(), n * k, "matrix of {k} x {n}");
         Self::panels(k, n, |col, cols, dst| {
             // SAFETY: columns `col .. col + cols` of `w`, one panel of room.
-            unsafe { Pack { src: w.as_ptr().add(col), ld: n, k, n: cols, dst }.run() }
+            unsafe {
+                Pack {
+                    src: w.as_ptr().add(col),
+                    ld: n,
+                    k,
+                    n: cols,
+                    dst,
+                }
+                .run()
+            }
         })
     }
 
@@ -504,19 +542,47 @@ pub(crate) fn product(rows: usize, a: &[f32], b: &Packed, finish: Finish<'_>, c:
             Finish::Plain => whole.in_steps(Store::<false> { c, ldc: n }, c),
             Finish::Bias(bias) => {
                 assert_eq!(bias.len(), n, "bias of {n}");
-                whole.in_steps(Biased { bias: bias.as_ptr(), c, ldc: n }, c);
+                whole.in_steps(
+                    Biased {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                    },
+                    c,
+                );
             }
             Finish::Relu(bias, None, _) => {
                 assert_eq!(bias.len(), n, "bias of {n}");
-                whole.with(Rectified { bias: bias.as_ptr(), c, ldc: n }).run();
+                whole
+                    .with(Rectified {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                    })
+                    .run();
             }
             Finish::Relu(bias, Some(stream), first_row) => {
                 assert_eq!(bias.len(), n, "bias of {n}");
-                whole.with(Dropped { bias: bias.as_ptr(), c, ldc: n, stream, first_row }).run();
+                whole
+                    .with(Dropped {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                        stream,
+                        first_row,
+                    })
+                    .run();
             }
             Finish::ReluGradient(h, factor) => {
                 assert_eq!(h.len(), rows * n, "activation of {rows} x {n}");
-                whole.with(Gated { h: h.as_ptr(), factor, c, ldc: n }).run();
+                whole
+                    .with(Gated {
+                        h: h.as_ptr(),
+                        factor,
+                        c,
+                        ldc: n,
+                    })
+                    .run();
             }
         }
     }
@@ -552,16 +618,36 @@ impl<'a> WeightGradient<'a> {
         assert_eq!(dw.len(), out * inputs, "gradient of {out} x {inputs}");
         assert_eq!(dy.len(), rows * out, "gradient of {rows} x {out}");
         assert_eq!(x.len(), rows * inputs, "input of {rows} x {inputs}");
-        let height = (GRADIENT_TASK / inputs.max(1)).clamp(48, 192).next_multiple_of(12);
+        let height = (GRADIENT_TASK / inputs.max(1))
+            .clamp(48, 192)
+            .next_multiple_of(12);
         dw.chunks_mut((height * inputs).max(1))
             .zip(db.chunks_mut(height))
             .enumerate()
-            .map(|(i, (dw, db))| Self { rows, out, inputs, dy, x, first: i * height, dw, db })
+            .map(|(i, (dw, db))| Self {
+                rows,
+                out,
+                inputs,
+                dy,
+                x,
+                first: i * height,
+                dw,
+                db,
+            })
             .collect()
     }
 
     pub(crate) fn run(self) {
-        let Self { rows, out, inputs, dy, x, first, dw, db } = self;
+        let Self {
+            rows,
+            out,
+            inputs,
+            dy,
+            x,
+            first,
+            dw,
+            db,
+        } = self;
         let width = Isa::get().panel_width();
         let in_place = inputs % width == 0;
         let mut packed = (!in_place).then(|| Buffer::take(packed_len(BATCH_ROWS, inputs)));
@@ -574,7 +660,14 @@ impl<'a> WeightGradient<'a> {
             unsafe {
                 let (b, ldb, panel_step) = if let Some(packed) = &mut packed {
                     let dst = packed.as_mut_ptr();
-                    Pack { src: x, ld: inputs, k, n: inputs, dst }.run();
+                    Pack {
+                        src: x,
+                        ld: inputs,
+                        k,
+                        n: inputs,
+                        dst,
+                    }
+                    .run();
                     (dst.cast_const(), width, width * k)
                 } else {
                     (x, inputs, width)
@@ -588,11 +681,21 @@ impl<'a> WeightGradient<'a> {
                     b,
                     ldb,
                     panel_step,
-                    epilogue: Store::<true> { c: dw.as_mut_ptr(), ldc: inputs },
+                    epilogue: Store::<true> {
+                        c: dw.as_mut_ptr(),
+                        ldc: inputs,
+                    },
                 }
                 .run();
                 let sum = db.as_mut_ptr();
-                ColumnSum { rows: k, cols: db.len(), x: a, ld: out, sum }.run();
+                ColumnSum {
+                    rows: k,
+                    cols: db.len(),
+                    x: a,
+                    ld: out,
+                    sum,
+                }
+                .run();
             }
             row += k;
         }
@@ -684,7 +787,15 @@ impl Kernel for PackTransposed {
                         *dst.add(k * width + n + v) = 0.0;
                     }));
                 }
-                transpose(s, self.src.add(col * self.ld), self.ld, dst, width, n, self.k);
+                transpose(
+                    s,
+                    self.src.add(col * self.ld),
+                    self.ld,
+                    dst,
+                    width,
+                    n,
+                    self.k,
+                );
                 dst = dst.add(self.k * width);
             }
             col += width;

@@ -3,8 +3,8 @@ pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod gemm;
 pub(crate) mod norm;
-pub(crate) mod rows;
 #[cfg(test)]
 mod reference;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;

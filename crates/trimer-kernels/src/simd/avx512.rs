@@ -82,9 +82,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn where_positive(self, x: __m512, y: __m512) -> __m512 {
         // SAFETY: see above the impl.
-        unsafe {
-            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), y)
-        }
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), y) }
     }
     #[inline(always)]
     fn exp2(self, x: __m512) -> __m512 {

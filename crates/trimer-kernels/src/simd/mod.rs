@@ -122,7 +122,12 @@ pub(crate) unsafe fn transpose<S: Simd>(
         while r < full_rows {
             let mut c = 0;
             while c < full_cols {
-                s.transpose(src.add(r * src_ld + c), src_ld, dst.add(c * dst_ld + r), dst_ld);
+                s.transpose(
+                    src.add(r * src_ld + c),
+                    src_ld,
+                    dst.add(c * dst_ld + r),
+                    dst_ld,
+                );
                 c += S::LANES;
             }
             r += S::LANES;
@@ -151,8 +156,14 @@ pub(crate) unsafe fn transpose<S: Simd>(
 }
 
 /// Coefficients of a polynomial for `2^f` on [-1/2, 1/2], lowest first: least relative error (7.5e-8 before rounding).
-pub(crate) const EXP2: [f32; 6] =
-    [1.000_000_1, 0.693_146_97, 0.240_221_2, 0.055_507_133, 0.009_675_54, 0.001_327_645_5];
+pub(crate) const EXP2: [f32; 6] = [
+    1.000_000_1,
+    0.693_146_97,
+    0.240_221_2,
+    0.055_507_133,
+    0.009_675_54,
+    0.001_327_645_5,
+];
 
 /// Something to be computed with vectors.
 pub(crate) trait Kernel {
@@ -262,8 +273,12 @@ mod tests {
             };
             for at in (0..32).step_by(S::LANES) {
                 // SAFETY: `x` has 32 values.
-                let (v, part) =
-                    unsafe { (s.load(x.as_ptr().add(at)), s.load_part(x.as_ptr().add(at), 3)) };
+                let (v, part) = unsafe {
+                    (
+                        s.load(x.as_ptr().add(at)),
+                        s.load_part(x.as_ptr().add(at), 3),
+                    )
+                };
                 put(0, at, s.add(v, s.splat(1.0)));
                 put(1, at, s.sub(s.mul(v, v), s.splat(0.5)));
                 put(2, at, s.fma(v, v, v));
@@ -284,12 +299,22 @@ mod tests {
         for (isa, out) in &all {
             for (i, &v) in x.iter().enumerate() {
                 assert!((out[i] - (v + 1.0)).abs() < 1e-6, "{isa:?} add");
-                assert!((out[32 + i] - (v * v - 0.5)).abs() < 1e-5, "{isa:?} mul, sub");
+                assert!(
+                    (out[32 + i] - (v * v - 0.5)).abs() < 1e-5,
+                    "{isa:?} mul, sub"
+                );
                 assert!((out[64 + i] - (v * v + v)).abs() < 1e-5, "{isa:?} fma");
                 assert_eq!(out[96 + i], v.max(0.1), "{isa:?} max");
-                assert_eq!(out[128 + i], if v > 0.0 { 3.0 } else { 0.0 }, "{isa:?} where");
+                assert_eq!(
+                    out[128 + i],
+                    if v > 0.0 { 3.0 } else { 0.0 },
+                    "{isa:?} where"
+                );
                 let exact = f64::from(v).exp2();
-                assert!((f64::from(out[160 + i]) / exact - 1.0).abs() < 4e-7, "{isa:?} exp2({v})");
+                assert!(
+                    (f64::from(out[160 + i]) / exact - 1.0).abs() < 4e-7,
+                    "{isa:?} exp2({v})"
+                );
                 let kept = 0xa65c_31f7_u32 >> i & 1 == 1;
                 assert_eq!(out[192 + i], if kept { v } else { 0.0 }, "{isa:?} keep");
                 if kept {
@@ -307,7 +332,10 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<f32> {
             let mut out = vec![0.0; 32];
-            for (i, x) in [f32::NEG_INFINITY, -1e30, -151.0, 0.0].into_iter().enumerate() {
+            for (i, x) in [f32::NEG_INFINITY, -1e30, -151.0, 0.0]
+                .into_iter()
+                .enumerate()
+            {
                 // SAFETY: one lane is written.
                 unsafe { s.store_part(out.as_mut_ptr().add(i), 1, s.exp2(s.splat(x))) };
             }
@@ -330,7 +358,9 @@ mod tests {
         type Output = Vec<u32>;
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<u32> {
-            (0..9).map(|g| s.draws([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000)).collect()
+            (0..9)
+                .map(|g| s.draws([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000))
+                .collect()
         }
     }
 
@@ -357,7 +387,15 @@ mod tests {
             let mut dst = vec![-1.0; self.0 * self.1];
             // SAFETY: both vectors hold `rows * cols` values.
             unsafe {
-                transpose(s, src.as_ptr(), self.1, dst.as_mut_ptr(), self.0, self.0, self.1);
+                transpose(
+                    s,
+                    src.as_ptr(),
+                    self.1,
+                    dst.as_mut_ptr(),
+                    self.0,
+                    self.0,
+                    self.1,
+                );
             }
             dst
         }
