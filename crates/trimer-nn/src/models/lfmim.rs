@@ -256,19 +256,16 @@ impl Tower {
     /// - `x`: `[batch, time, d_model]`, tokens included
     fn embed(&self, x: Tensor<3>, cfg: &LfmimConfig, rec: &mut Recorder) -> Tensor<3> {
         let [_, time, d_model] = x.dims();
-        match (&self.ln_before, &self.ln_after) {
-            (Some(before), Some(after)) => {
-                let x = before.forward(x * (d_model as f64).sqrt());
-                after.forward(dropout(
-                    self.positions.add_where_nonzero(x),
-                    cfg.p_embed,
-                    rec,
-                ))
-            }
-            _ => {
-                let rows = self.positions.rows(time, &x.device());
-                dropout(x + rows, cfg.p_embed, rec)
-            }
+        if let (Some(before), Some(after)) = (&self.ln_before, &self.ln_after) {
+            let x = before.forward(x * (d_model as f64).sqrt());
+            after.forward(dropout(
+                self.positions.add_where_nonzero(x),
+                cfg.p_embed,
+                rec,
+            ))
+        } else {
+            let rows = self.positions.rows(time, &x.device());
+            dropout(x + rows, cfg.p_embed, rec)
         }
     }
 
