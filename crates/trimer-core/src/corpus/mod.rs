@@ -7,18 +7,22 @@
 //!   features/text-00000.safetensors ...   one packed [frames, dim] tensor per modality and shard
 //! ```
 
+mod check;
 mod descriptor;
 mod error;
 mod export;
 mod file_name;
 mod label_space;
+mod map;
 mod partial;
 mod reader;
 mod shard;
+mod stats;
 pub mod synth;
 mod table;
 mod writer;
 
+pub use check::{CheckOptions, CheckReport, Disagreement, Finding, FindingKind, check, check_dir};
 pub(crate) use descriptor::{Descriptor, is_plain_relative};
 pub use error::CorpusError;
 pub use export::export_folder;
@@ -26,6 +30,7 @@ pub use file_name::file_stem;
 pub use label_space::{label_column, score_column};
 pub use partial::remove_stale_partials;
 pub use reader::{Corpus, FrameView};
+pub use stats::{ClassCount, CorpusStats, ModalityStats, Quantiles};
 pub use synth::Ceiling;
 pub use writer::CorpusWriter;
 

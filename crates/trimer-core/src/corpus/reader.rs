@@ -3,13 +3,14 @@
 use super::{
     Ceiling, CorpusError, CorpusInfo, FeatureDtype, MAX_FRAMES_PER_UTTERANCE, Split, Utterance,
     descriptor::{self, Descriptor},
+    map::Budget,
     shard::{Shard, decode, digest, hex, shard_name},
     table::{self, Location},
 };
 use crate::{Modality, ModalityMap};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeSet,
+    collections::HashSet,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -20,9 +21,11 @@ pub struct Corpus {
     path: PathBuf,
     descriptor: Descriptor,
     info: CorpusInfo,
+    dims: ModalityMap<Option<usize>>,
     utterances: Vec<Utterance>,
     locations: Vec<ModalityMap<Option<Location>>>,
     shards: ModalityMap<Vec<Shard>>,
+    budget: Budget,
 }
 
 impl Corpus {
@@ -56,10 +59,12 @@ impl Corpus {
         let corpus = Self {
             path: path.to_owned(),
             info: descriptor.info(),
+            dims,
             descriptor,
             utterances,
             locations,
             shards,
+            budget: Budget::default(),
         };
         corpus
             .check_rows()
@@ -71,7 +76,7 @@ impl Corpus {
     }
 
     fn check_rows(&self) -> Result<(), String> {
-        let mut ids = BTreeSet::new();
+        let mut ids = HashSet::with_capacity(self.utterances.len());
         for (utterance, location) in self.utterances.iter().zip(&self.locations) {
             let id = &utterance.id;
             if !ids.insert(id.as_str()) {
@@ -125,7 +130,7 @@ impl Corpus {
 
     /// The width of a frame of each modality; `None` when no utterance has that modality.
     pub fn dims(&self) -> ModalityMap<Option<usize>> {
-        self.descriptor.dims()
+        self.dims
     }
 
     /// All utterances; everywhere else they are named by their place here.
@@ -160,10 +165,12 @@ impl Corpus {
     /// range.
     pub fn frames(&self, idx: usize, modality: Modality) -> Option<FrameView<'_>> {
         let place = self.location(idx, modality)?;
-        let dim = (*self.dims().get(modality))?;
+        let dim = (*self.dims.get(modality))?;
         let shard = self.shards.get(modality).get(place.shard as usize)?;
         Some(FrameView {
-            bytes: shard.rows(place.offset, place.length),
+            corpus: self,
+            shard,
+            offset: place.offset,
             time: place.length as usize,
             dim,
             dtype: self.info.dtype,
@@ -260,7 +267,9 @@ fn verify_file(path: &Path, descriptor: &Descriptor, name: &str) -> Result<(), C
 /// The frames of one modality of one utterance, as they lie on disk.
 #[derive(Debug, Clone, Copy)]
 pub struct FrameView<'a> {
-    bytes: &'a [u8],
+    corpus: &'a Corpus,
+    shard: &'a Shard,
+    offset: u64,
     time: usize,
     dim: usize,
     dtype: FeatureDtype,
@@ -294,12 +303,12 @@ impl FrameView<'_> {
             rows.len(),
             self.dim
         );
-        let width = self.dim * self.dtype.size();
-        decode(
-            self.dtype,
-            &self.bytes[rows.start * width..rows.end * width],
-            out,
-        );
+        let start = self.offset + rows.start as u64;
+        let bytes = self.shard.rows(start, rows.len() as u64);
+        decode(self.dtype, bytes, out);
+        let shards = self.corpus.shards.iter().flat_map(|(_, shards)| shards);
+        let maps = shards.map(Shard::map);
+        self.corpus.budget.spend(bytes.len() as u64, maps);
     }
 
     /// All frames, converted to `f32`, row-major `[time, feature]`.
@@ -309,3 +318,6 @@ impl FrameView<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ pub(crate) struct Location {
 /// A whole column, one entry per utterance.
 #[derive(Debug, Clone, PartialEq)]
 enum Column {
-    Text(Vec<Option<String>>),
+    Text(Vec<Option<ByteArray>>),
     Float(Vec<Option<f32>>),
     Bool(Vec<Option<bool>>),
     Int32(Vec<Option<i32>>),
@@ -94,7 +94,7 @@ fn to_columns(
     locations: &[ModalityMap<Option<Location>>],
 ) -> Vec<(String, Column)> {
     let text = |f: &dyn Fn(&Utterance) -> Option<&str>| {
-        Column::Text(rows.iter().map(|u| f(u).map(str::to_owned)).collect())
+        Column::Text(rows.iter().map(|u| f(u).map(ByteArray::from)).collect())
     };
     let mut columns: Vec<(String, Column)> = vec![
         ("id".into(), text(&|u| Some(&u.id))),
@@ -112,7 +112,7 @@ fn to_columns(
             let name = |u: &Utterance| {
                 u.labels
                     .get(head)
-                    .and_then(|i| space.class_name(i).map(str::to_owned))
+                    .and_then(|i| space.class_name(i).map(ByteArray::from))
             };
             let column = Column::Text(rows.iter().map(name).collect());
             columns.push((label_column(head).into(), column));
@@ -184,10 +184,8 @@ fn write_columns(
         for (name, column) in columns {
             let required = name == "id";
             match column {
-                Column::Text(values) => {
-                    write_column::<ByteArrayType, _>(&mut group, required, values, |v: &String| {
-                        ByteArray::from(v.as_str())
-                    })
+                Column::Text(v) => {
+                    write_column::<ByteArrayType, _>(&mut group, required, v, Clone::clone)
                 }
                 Column::Float(v) => write_column::<FloatType, _>(&mut group, required, v, |v| *v),
                 Column::Bool(v) => write_column::<BoolType, _>(&mut group, required, v, |v| *v),
@@ -334,10 +332,7 @@ fn read_column(
     let reader = group.get_column_reader(index).map_err(|e| e.to_string())?;
     match (reader, column) {
         (ColumnReader::ByteArrayColumnReader(reader), Column::Text(out)) => {
-            append!(reader, out, |v: ByteArray| v
-                .as_utf8()
-                .map(str::to_owned)
-                .map_err(|_| "text that is not UTF-8".to_owned()));
+            append!(reader, out, |v: ByteArray| Ok::<_, String>(v));
         }
         (ColumnReader::FloatColumnReader(reader), Column::Float(out)) => {
             append!(reader, out, |v: f32| Ok::<_, String>(v));
@@ -365,121 +360,32 @@ fn from_columns(
     columns: Vec<(String, Column)>,
 ) -> Result<Rows, String> {
     let mut rows = vec![Utterance::default(); n_rows];
-    let mut raw = vec![ModalityMap::<[Option<i64>; 3]>::default(); n_rows];
-    let mut has_id = false;
-    for (name, column) in columns {
-        let wrong_type = || format!("the column `{name}` has another type than expected");
-        let head_of = |column: fn(Head) -> &'static str| {
-            Head::ALL.into_iter().find(|h| column(*h) == name.as_str())
-        };
-        let place = Modality::ALL.into_iter().find_map(|m| {
-            let rest = name.strip_prefix(m.as_str())?;
-            ["_shard", "_offset", "_length"]
-                .iter()
-                .position(|s| *s == rest)
-                .map(|k| (m, k))
-        });
-        if let Some((modality, k)) = place {
-            let Column::Int64(values) = column else {
-                return Err(wrong_type());
-            };
-            for (row, value) in raw.iter_mut().zip(values) {
-                row.get_mut(modality)[k] = value;
-            }
-        } else if let Some(head) = head_of(label_column) {
-            let Column::Text(values) = column else {
-                return Err(wrong_type());
-            };
-            for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
-                *row.labels.get_mut(head) = value
-                    .map(|class| {
-                        space.class_index(&class).ok_or_else(|| {
-                            format!(
-                                "row {}, column `{name}`: `{class}` is none of the classes of the corpus",
-                                k + 1
-                            )
-                        })
-                    })
-                    .transpose()?;
-            }
-        } else if let Some(head) = head_of(score_column) {
-            let Column::Float(values) = column else {
-                return Err(wrong_type());
-            };
-            for (row, value) in rows.iter_mut().zip(values) {
-                *row.scores.get_mut(head) = value;
-            }
-        } else {
-            match (name.as_str(), column) {
-                ("id", Column::Text(values)) => {
-                    has_id = true;
-                    for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
-                        row.id = value
-                            .filter(|id| !id.is_empty())
-                            .ok_or_else(|| format!("row {} has no id", k + 1))?;
-                    }
-                }
-                ("split", Column::Text(values)) => {
-                    for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
-                        row.split = value
-                            .map(|v| parse_split(&v).ok_or_else(|| {
-                                format!("row {}: `{v}` is not a split; expected `train`, `valid` or `test`", k + 1)
-                            }))
-                            .transpose()?;
-                    }
-                }
-                ("conversation", Column::Text(values)) => {
-                    set(&mut rows, values, |row, v| row.conversation = v);
-                }
-                ("speaker", Column::Text(values)) => {
-                    set(&mut rows, values, |row, v| row.speaker = v);
-                }
-                ("transcript", Column::Text(values)) => {
-                    set(&mut rows, values, |row, v| row.transcript = v);
-                }
-                ("turn", Column::Int64(values)) => set(&mut rows, values, |row, v| row.turn = v),
-                ("id" | "split" | "conversation" | "speaker" | "transcript" | "turn", _) => {
-                    return Err(wrong_type());
-                }
-                (other, Column::Bool(values)) if other.starts_with("binary_") => {
-                    let at = space
-                        .binary
-                        .iter()
-                        .position(|b| other["binary_".len()..] == **b);
-                    let Some(at) = at else {
-                        return Err(format!(
-                            "the column `{other}` is no yes/no label of the corpus"
-                        ));
-                    };
-                    for (row, value) in rows.iter_mut().zip(values) {
-                        let Some(value) = value else { continue };
-                        row.binary.resize(space.binary.len(), false);
-                        row.binary[at] = value;
-                    }
-                }
-                // Columns that other tools added are theirs.
-                _ => {}
-            }
-        }
-    }
-    if !has_id && n_rows > 0 {
+    let mut places = vec![ModalityMap::<[Option<i64>; 3]>::default(); n_rows];
+    if n_rows > 0 && !columns.iter().any(|(name, _)| name == "id") {
         return Err("the column `id` is missing".to_owned());
     }
-    let locations = raw
-        .into_iter()
-        .enumerate()
-        .map(|(k, row)| {
-            ModalityMap::try_from_fn(|m| {
-                to_location(*row.get(m)).map_err(|()| {
-                    format!(
-                        "row {}: `{m}_shard`, `{m}_offset` and `{m}_length` contradict each other",
-                        k + 1
-                    )
-                })
+    for (name, column) in columns {
+        if let Some((modality, k)) = place_column(&name) {
+            for (row, value) in places.iter_mut().zip(column.int64(&name)?) {
+                row.get_mut(modality)[k] = value;
+            }
+        } else {
+            fill(&mut rows, space, &name, column)?;
+        }
+    }
+    let mut locations = Vec::with_capacity(n_rows);
+    for (k, row) in places.into_iter().enumerate() {
+        locations.push(ModalityMap::try_from_fn(|m| {
+            to_location(*row.get(m)).map_err(|()| {
+                format!(
+                    "row {}: `{m}_shard`, `{m}_offset` and `{m}_length` contradict each other",
+                    k + 1
+                )
             })
-        })
-        .collect::<Result<_, _>>()?;
+        })?);
+    }
     for row in &rows {
+        // Scores outside their range are left to the doctor, which can name all of them.
         space
             .check_labels(&row.id, &row.labels, &HeadMap::default(), &row.binary)
             .map_err(|e| e.to_string())?;
@@ -487,9 +393,137 @@ fn from_columns(
     Ok((rows, locations))
 }
 
-fn set<V>(rows: &mut [Utterance], values: Vec<V>, f: impl Fn(&mut Utterance, V)) {
-    for (row, value) in rows.iter_mut().zip(values) {
-        f(row, value);
+/// Which of `_shard`, `_offset` and `_length` of which modality a column is.
+fn place_column(name: &str) -> Option<(Modality, usize)> {
+    Modality::ALL.into_iter().find_map(|m| {
+        let rest = name.strip_prefix(m.as_str())?;
+        let k = ["_shard", "_offset", "_length"]
+            .iter()
+            .position(|s| *s == rest)?;
+        Some((m, k))
+    })
+}
+
+/// Sets one field of all rows.
+fn fill(
+    rows: &mut [Utterance],
+    space: &LabelSpace,
+    name: &str,
+    column: Column,
+) -> Result<(), String> {
+    let head = |names: fn(Head) -> &'static str| Head::ALL.into_iter().find(|h| names(*h) == name);
+    if let Some(head) = head(label_column) {
+        return column.each_text(name, rows, |row, class| {
+            let index = space
+                .class_index(class)
+                .ok_or_else(|| format!("`{class}` is none of the classes of the corpus"));
+            *row.labels.get_mut(head) = Some(index?);
+            Ok(())
+        });
+    }
+    if let Some(head) = head(score_column) {
+        for (row, value) in rows.iter_mut().zip(column.float(name)?) {
+            *row.scores.get_mut(head) = value;
+        }
+        return Ok(());
+    }
+    match name {
+        "id" => {
+            column.each_text(name, rows, |row, v| {
+                v.clone_into(&mut row.id);
+                Ok(())
+            })?;
+            match rows.iter().position(|row| row.id.is_empty()) {
+                Some(k) => Err(format!("row {} has no id", k + 1)),
+                None => Ok(()),
+            }
+        }
+        "split" => column.each_text(name, rows, |row, v| {
+            let split = parse_split(v).ok_or_else(|| {
+                format!("`{v}` is not a split; expected `train`, `valid` or `test`")
+            });
+            row.split = Some(split?);
+            Ok(())
+        }),
+        "conversation" => column.each_text(name, rows, |row, v| {
+            row.conversation = Some(v.to_owned());
+            Ok(())
+        }),
+        "speaker" => column.each_text(name, rows, |row, v| {
+            row.speaker = Some(v.to_owned());
+            Ok(())
+        }),
+        "transcript" => column.each_text(name, rows, |row, v| {
+            row.transcript = Some(v.to_owned());
+            Ok(())
+        }),
+        "turn" => {
+            for (row, value) in rows.iter_mut().zip(column.int64(name)?) {
+                row.turn = value;
+            }
+            Ok(())
+        }
+        other => {
+            let Some(label) = other.strip_prefix("binary_") else {
+                return Ok(()); // columns that other tools added are theirs
+            };
+            let at = space.binary.iter().position(|b| b == label);
+            let at = at.ok_or_else(|| format!("`{other}` is no yes/no label of the corpus"))?;
+            for (row, value) in rows.iter_mut().zip(column.bool(name)?) {
+                let Some(value) = value else { continue };
+                row.binary.resize(space.binary.len(), false);
+                row.binary[at] = value;
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Column {
+    fn wrong_type(&self, name: &str) -> String {
+        format!("the column `{name}` has the type {}", self.physical())
+    }
+
+    fn int64(self, name: &str) -> Result<Vec<Option<i64>>, String> {
+        match self {
+            Self::Int64(values) => Ok(values),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    fn float(self, name: &str) -> Result<Vec<Option<f32>>, String> {
+        match self {
+            Self::Float(values) => Ok(values),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    fn bool(self, name: &str) -> Result<Vec<Option<bool>>, String> {
+        match self {
+            Self::Bool(values) => Ok(values),
+            other => Err(other.wrong_type(name)),
+        }
+    }
+
+    /// Calls `f` for every row that has a text in this column.
+    fn each_text(
+        &self,
+        name: &str,
+        rows: &mut [Utterance],
+        f: impl Fn(&mut Utterance, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Self::Text(values) = self else {
+            return Err(self.wrong_type(name));
+        };
+        for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
+            let Some(value) = value else { continue };
+            value
+                .as_utf8()
+                .map_err(|_| "text that is not UTF-8".to_owned())
+                .and_then(|text| f(row, text))
+                .map_err(|e| format!("row {}, column `{name}`: {e}", k + 1))?;
+        }
+        Ok(())
     }
 }
 

@@ -60,7 +60,11 @@ impl Importer for Folder {
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ImportSummary, ImportError> {
-        let source = options.source.as_path();
+        // People also point at the table itself.
+        let source = match options.source.parent() {
+            Some(parent) if options.source.ends_with("manifest.csv") => parent,
+            _ => options.source.as_path(),
+        };
         let path = source.join("manifest.csv");
         let bytes = read_limited(&path, MAX_MANIFEST)?.ok_or_else(|| ImportError::Missing {
             path: path.clone(),

@@ -221,6 +221,19 @@ fn every_refusal_names_the_file_and_leaves_nothing() {
 }
 
 #[test]
+fn the_manifest_itself_may_be_given() {
+    let source = Source::new("id\na\n").array("text/a.npy", &[1], &[1.0]);
+    let options = ImportOptions {
+        source: source.options().source.join("manifest.csv"),
+        ..source.options()
+    };
+    assert_eq!(
+        Folder.import(&options, &mut |_, _| {}).unwrap().utterances,
+        1
+    );
+}
+
+#[test]
 fn a_missing_manifest_is_said_to_be_missing() {
     let dir = tempfile::tempdir().unwrap();
     let options = ImportOptions::new(dir.path(), dir.path().join("out"));
