@@ -3,3 +3,4 @@
 mod golden;
 mod parity_checkpoints;
 mod parity_importers;
+mod parity_store;
