@@ -1,6 +1,17 @@
-//! Integration tests.
+//! All integration tests in one binary. Tests against reference fixtures are named `parity_*`; they
+//! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and skip without either.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests print and unwrap as tests do"
+)]
+
+mod fixture;
 mod golden;
+mod parity_blocks;
 mod parity_checkpoints;
 mod parity_importers;
+mod parity_lfmim;
+mod parity_metrics;
 mod parity_store;

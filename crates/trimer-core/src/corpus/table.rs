@@ -16,25 +16,9 @@ use super::{
     CorpusError, MAX_UTTERANCES, Split, Utterance,
     label_space::{label_column, score_column},
 };
+use crate::store::columns::{Column, read_columns, write_columns};
 use crate::{Head, HeadMap, LabelSpace, Modality, ModalityMap};
-use parquet::{
-    basic::{LogicalType, Repetition, Type as Physical},
-    column::reader::ColumnReader,
-    data_type::{BoolType, ByteArray, ByteArrayType, FloatType, Int32Type, Int64Type},
-    errors::ParquetError,
-    file::{
-        properties::WriterProperties,
-        reader::{FileReader, RowGroupReader, SerializedFileReader},
-        writer::{SerializedFileWriter, SerializedRowGroupWriter},
-    },
-    schema::types::Type,
-};
-use std::{
-    fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "utterances.parquet";
@@ -47,28 +31,6 @@ pub(crate) struct Location {
     pub(crate) length: u64,
 }
 
-/// A whole column, one entry per utterance.
-#[derive(Debug, Clone, PartialEq)]
-enum Column {
-    Text(Vec<Option<ByteArray>>),
-    Float(Vec<Option<f32>>),
-    Bool(Vec<Option<bool>>),
-    Int32(Vec<Option<i32>>),
-    Int64(Vec<Option<i64>>),
-}
-
-impl Column {
-    fn physical(&self) -> Physical {
-        match self {
-            Self::Text(_) => Physical::BYTE_ARRAY,
-            Self::Float(_) => Physical::FLOAT,
-            Self::Bool(_) => Physical::BOOLEAN,
-            Self::Int32(_) => Physical::INT32,
-            Self::Int64(_) => Physical::INT64,
-        }
-    }
-}
-
 /// Writes the table; `rows` and `locations` run in parallel.
 pub(crate) fn write(
     path: &Path,
@@ -78,14 +40,12 @@ pub(crate) fn write(
 ) -> Result<(), CorpusError> {
     let file = File::create_new(path).map_err(|e| CorpusError::io("create", path, e))?;
     let columns = to_columns(space, rows, locations);
-    let written = write_columns(&file, &columns, rows.len()).map_err(|e| CorpusError::Table {
+    write_columns(&file, "utterances", &columns).map_err(|message| CorpusError::Table {
         path: path.to_owned(),
-        message: e.to_string(),
-    });
-    written.and_then(|()| {
-        file.sync_all()
-            .map_err(|e| CorpusError::io("flush", path, e))
-    })
+        message,
+    })?;
+    file.sync_all()
+        .map_err(|e| CorpusError::io("flush", path, e))
 }
 
 fn to_columns(
@@ -93,9 +53,7 @@ fn to_columns(
     rows: &[Utterance],
     locations: &[ModalityMap<Option<Location>>],
 ) -> Vec<(String, Column)> {
-    let text = |f: &dyn Fn(&Utterance) -> Option<&str>| {
-        Column::Text(rows.iter().map(|u| f(u).map(ByteArray::from)).collect())
-    };
+    let text = |f: &dyn Fn(&Utterance) -> Option<&str>| Column::text(rows.iter().map(f));
     let mut columns: Vec<(String, Column)> = vec![
         ("id".into(), text(&|u| Some(&u.id))),
         ("split".into(), text(&|u| u.split.map(Split::as_str))),
@@ -109,12 +67,8 @@ fn to_columns(
     ];
     if !space.classes.is_empty() {
         for head in Head::ALL {
-            let name = |u: &Utterance| {
-                u.labels
-                    .get(head)
-                    .and_then(|i| space.class_name(i).map(ByteArray::from))
-            };
-            let column = Column::Text(rows.iter().map(name).collect());
+            let name = |u: &Utterance| u.labels.get(head).and_then(|i| space.class_name(i));
+            let column = Column::text(rows.iter().map(name));
             columns.push((label_column(head).into(), column));
         }
     }
@@ -152,69 +106,6 @@ fn to_columns(
     columns
 }
 
-fn write_columns(
-    file: &File,
-    columns: &[(String, Column)],
-    n_rows: usize,
-) -> Result<(), ParquetError> {
-    let field = |(name, column): &(String, Column)| {
-        let builder = Type::primitive_type_builder(name, column.physical()).with_repetition(
-            if name == "id" {
-                Repetition::REQUIRED
-            } else {
-                Repetition::OPTIONAL
-            },
-        );
-        let builder = match column {
-            Column::Text(_) => builder.with_logical_type(Some(LogicalType::String)),
-            _ => builder,
-        };
-        builder.build().map(Arc::new)
-    };
-    let fields = columns.iter().map(field).collect::<Result<Vec<_>, _>>()?;
-    let schema = Type::group_type_builder("utterances")
-        .with_fields(fields)
-        .build()?;
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("trimer ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
-    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
-    if n_rows > 0 {
-        let mut group = writer.next_row_group()?;
-        for (name, column) in columns {
-            let required = name == "id";
-            match column {
-                Column::Text(v) => {
-                    write_column::<ByteArrayType, _>(&mut group, required, v, Clone::clone)
-                }
-                Column::Float(v) => write_column::<FloatType, _>(&mut group, required, v, |v| *v),
-                Column::Bool(v) => write_column::<BoolType, _>(&mut group, required, v, |v| *v),
-                Column::Int32(v) => write_column::<Int32Type, _>(&mut group, required, v, |v| *v),
-                Column::Int64(v) => write_column::<Int64Type, _>(&mut group, required, v, |v| *v),
-            }?;
-        }
-        group.close()?;
-    }
-    writer.close()?;
-    Ok(())
-}
-
-fn write_column<T: parquet::data_type::DataType, V>(
-    group: &mut SerializedRowGroupWriter<'_, &File>,
-    required: bool,
-    values: &[Option<V>],
-    convert: impl Fn(&V) -> T::T,
-) -> Result<(), ParquetError> {
-    let mut writer = group
-        .next_column()?
-        .ok_or_else(|| ParquetError::General("the schema has too few columns".to_owned()))?;
-    let present: Vec<T::T> = values.iter().flatten().map(convert).collect();
-    let levels: Vec<i16> = values.iter().map(|v| i16::from(v.is_some())).collect();
-    let levels = (!required).then_some(levels.as_slice());
-    writer.typed::<T>().write_batch(&present, levels, None)?;
-    writer.close()
-}
-
 /// What the table holds: utterances and, in parallel, where their frames lie.
 pub(crate) type Rows = (Vec<Utterance>, Vec<ModalityMap<Option<Location>>>);
 
@@ -224,134 +115,12 @@ pub(crate) type Rows = (Vec<Utterance>, Vec<ModalityMap<Option<Location>>>);
 /// [`CorpusError::Table`] names the row (from 1) and column of whatever does not belong there.
 pub(crate) fn read(path: &Path, space: &LabelSpace) -> Result<Rows, CorpusError> {
     let file = File::open(path).map_err(|e| CorpusError::io("open", path, e))?;
-    // The Parquet reader is not ours, and hostile bytes must not end the program even if they find
-    // a panic in it. It owns all that it works on, so nothing broken can be seen afterwards.
-    let columns = catch_unwind(AssertUnwindSafe(|| read_columns(file)))
-        .unwrap_or_else(|_| Err("the reader gave up on malformed content".to_owned()));
-    columns
+    read_columns(file, MAX_UTTERANCES)
         .and_then(|(n_rows, columns)| from_columns(space, n_rows, columns))
         .map_err(|message| CorpusError::Table {
             path: path.to_owned(),
             message,
         })
-}
-
-fn read_columns(file: File) -> Result<(usize, Vec<(String, Column)>), String> {
-    let text = |e: ParquetError| format!("not a usable Parquet file: {e}");
-    let reader = SerializedFileReader::new(file).map_err(text)?;
-    let metadata = reader.metadata();
-    let n_rows = usize::try_from(metadata.file_metadata().num_rows())
-        .ok()
-        .filter(|n| *n <= MAX_UTTERANCES)
-        .ok_or_else(|| {
-            format!(
-                "{} rows, expected at most {MAX_UTTERANCES}",
-                metadata.file_metadata().num_rows()
-            )
-        })?;
-    let schema = metadata.file_metadata().schema_descr();
-    let mut columns = Vec::with_capacity(schema.num_columns());
-    for index in 0..schema.num_columns() {
-        let descr = schema.column(index);
-        let name = descr.path().string();
-        if descr.max_rep_level() > 0 || descr.max_def_level() > 1 || descr.path().parts().len() > 1
-        {
-            return Err(format!(
-                "the column `{name}` is nested, expected plain values"
-            ));
-        }
-        let mut column = match descr.physical_type() {
-            Physical::BYTE_ARRAY => Column::Text(Vec::new()),
-            Physical::FLOAT | Physical::DOUBLE => Column::Float(Vec::new()),
-            Physical::BOOLEAN => Column::Bool(Vec::new()),
-            Physical::INT32 | Physical::INT64 => Column::Int64(Vec::new()),
-            other => return Err(format!("the column `{name}` has the type {other}")),
-        };
-        for group in 0..reader.num_row_groups() {
-            let group = reader.get_row_group(group).map_err(text)?;
-            let optional = descr.max_def_level() > 0;
-            read_column(group.as_ref(), index, optional, &mut column)
-                .map_err(|e| format!("column `{name}`: {e}"))?;
-        }
-        let found = match &column {
-            Column::Text(v) => v.len(),
-            Column::Float(v) => v.len(),
-            Column::Bool(v) => v.len(),
-            Column::Int32(v) => v.len(),
-            Column::Int64(v) => v.len(),
-        };
-        if found != n_rows {
-            return Err(format!(
-                "the column `{name}` has {found} rows, the table says {n_rows}"
-            ));
-        }
-        columns.push((name, column));
-    }
-    Ok((n_rows, columns))
-}
-
-fn read_column(
-    group: &dyn RowGroupReader,
-    index: usize,
-    optional: bool,
-    column: &mut Column,
-) -> Result<(), String> {
-    let rows = usize::try_from(group.metadata().num_rows())
-        .ok()
-        .filter(|n| *n <= MAX_UTTERANCES)
-        .ok_or("the number of rows is impossible")?;
-    // A macro, because the readers are different types with the same methods.
-    macro_rules! append {
-        ($reader:expr, $out:expr, $convert:expr) => {{
-            let mut reader = $reader;
-            let (mut values, mut levels) = (Vec::new(), Vec::new());
-            let mut records = 0;
-            while records < rows {
-                let (n, _, _) = reader
-                    .read_records(rows - records, Some(&mut levels), None, &mut values)
-                    .map_err(|e| e.to_string())?;
-                if n == 0 {
-                    break;
-                }
-                records += n;
-            }
-            let mut values = values.into_iter();
-            let convert = $convert;
-            for k in 0..records {
-                let present = !optional || levels.get(k).is_some_and(|level| *level > 0);
-                let value = if present {
-                    let value = values.next().ok_or("values are missing")?;
-                    Some(convert(value)?)
-                } else {
-                    None
-                };
-                $out.push(value);
-            }
-        }};
-    }
-    let reader = group.get_column_reader(index).map_err(|e| e.to_string())?;
-    match (reader, column) {
-        (ColumnReader::ByteArrayColumnReader(reader), Column::Text(out)) => {
-            append!(reader, out, |v: ByteArray| Ok::<_, String>(v));
-        }
-        (ColumnReader::FloatColumnReader(reader), Column::Float(out)) => {
-            append!(reader, out, |v: f32| Ok::<_, String>(v));
-        }
-        (ColumnReader::DoubleColumnReader(reader), Column::Float(out)) => {
-            append!(reader, out, |v: f64| Ok::<_, String>(v as f32));
-        }
-        (ColumnReader::BoolColumnReader(reader), Column::Bool(out)) => {
-            append!(reader, out, |v: bool| Ok::<_, String>(v));
-        }
-        (ColumnReader::Int32ColumnReader(reader), Column::Int64(out)) => {
-            append!(reader, out, |v: i32| Ok::<_, String>(i64::from(v)));
-        }
-        (ColumnReader::Int64ColumnReader(reader), Column::Int64(out)) => {
-            append!(reader, out, |v: i64| Ok::<_, String>(v));
-        }
-        _ => return Err("the type differs from that of the schema".to_owned()),
-    }
-    Ok(())
 }
 
 fn from_columns(
@@ -476,54 +245,6 @@ fn fill(
             }
             Ok(())
         }
-    }
-}
-
-impl Column {
-    fn wrong_type(&self, name: &str) -> String {
-        format!("the column `{name}` has the type {}", self.physical())
-    }
-
-    fn int64(self, name: &str) -> Result<Vec<Option<i64>>, String> {
-        match self {
-            Self::Int64(values) => Ok(values),
-            other => Err(other.wrong_type(name)),
-        }
-    }
-
-    fn float(self, name: &str) -> Result<Vec<Option<f32>>, String> {
-        match self {
-            Self::Float(values) => Ok(values),
-            other => Err(other.wrong_type(name)),
-        }
-    }
-
-    fn bool(self, name: &str) -> Result<Vec<Option<bool>>, String> {
-        match self {
-            Self::Bool(values) => Ok(values),
-            other => Err(other.wrong_type(name)),
-        }
-    }
-
-    /// Calls `f` for every row that has a text in this column.
-    fn each_text(
-        &self,
-        name: &str,
-        rows: &mut [Utterance],
-        f: impl Fn(&mut Utterance, &str) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let Self::Text(values) = self else {
-            return Err(self.wrong_type(name));
-        };
-        for (k, (row, value)) in rows.iter_mut().zip(values).enumerate() {
-            let Some(value) = value else { continue };
-            value
-                .as_utf8()
-                .map_err(|_| "text that is not UTF-8".to_owned())
-                .and_then(|text| f(row, text))
-                .map_err(|e| format!("row {}, column `{name}`: {e}", k + 1))?;
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 mod archive;
 pub mod array;
 pub mod bytes;
+pub mod columns;
 pub mod npy;
 pub mod npz;
 pub mod pickle;
