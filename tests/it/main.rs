@@ -6,6 +6,12 @@
     reason = "clippy knows only functions marked as tests, not their helpers; output is shown for failures"
 )]
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "helpers of tests print and unwrap as tests do"
+)]
+
 mod fixture;
 mod golden;
 mod parity_blocks;
@@ -13,3 +19,4 @@ mod parity_checkpoints;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
+mod parity_store;
