@@ -6,12 +6,6 @@
     reason = "clippy knows only functions marked as tests, not their helpers; output is shown for failures"
 )]
 
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "helpers of tests print and unwrap as tests do"
-)]
-
 mod fixture;
 mod golden;
 mod parity_blocks;

@@ -69,7 +69,6 @@ impl Checker {
     fn close(&mut self, name: &str, ours: f64, expected: f64, tolerance: f64) {
         self.checked += 1;
         let equal = ours == expected || (ours.is_nan() && expected.is_nan());
-        // Not a number is never close.
         let close = (ours - expected).abs() <= tolerance * expected.abs().max(1.0);
         if !equal && !close {
             self.wrong
