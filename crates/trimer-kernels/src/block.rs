@@ -1,0 +1,265 @@
+//! LFMIM's transformer block.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Dispatch, Flex, TensorMetadata};
+use burn::tensor::{Bool, Tensor};
+
+use crate::dropout::{Site, Stream};
+use crate::extension::{BlockParameters, KernelOps, contiguous, tensor, values};
+use crate::fused::block::{Saved, Shape, Weights, backward, forward};
+use crate::mask::visible_keys;
+use crate::path::fused;
+use crate::plain;
+
+/// The parameters of LFMIM's block, weights stored `[outputs, inputs]` as PyTorch does.
+///
+/// # Shapes
+/// With `d` features and `f` hidden ones (LFMIM: `f = 4 d`), norms are `[d]`, and the rest is as given below.
+#[derive(Debug, Clone)]
+pub struct BlockWeights {
+    /// Norm before the attention.
+    pub ln_1_weight: Tensor<1>,
+    /// Norm before the attention.
+    pub ln_1_bias: Tensor<1>,
+    /// Projections to queries, keys and values, `[3 d, d]`.
+    pub in_proj_weight: Tensor<2>,
+    /// `[3 d]`
+    pub in_proj_bias: Tensor<1>,
+    /// `[d, d]`
+    pub out_proj_weight: Tensor<2>,
+    /// `[d]`
+    pub out_proj_bias: Tensor<1>,
+    /// Norm of the attention branch, before the residual sum.
+    pub ln_12_weight: Tensor<1>,
+    /// Norm of the attention branch, before the residual sum.
+    pub ln_12_bias: Tensor<1>,
+    /// Norm before the feed-forward part.
+    pub ln_2_weight: Tensor<1>,
+    /// Norm before the feed-forward part.
+    pub ln_2_bias: Tensor<1>,
+    /// `[f, d]`
+    pub fc_weight: Tensor<2>,
+    /// `[f]`
+    pub fc_bias: Tensor<1>,
+    /// `[d, f]`
+    pub proj_weight: Tensor<2>,
+    /// `[d]`
+    pub proj_bias: Tensor<1>,
+    /// Norm of the feed-forward branch, before the residual sum.
+    pub ln_22_weight: Tensor<1>,
+    /// Norm of the feed-forward branch, before the residual sum.
+    pub ln_22_bias: Tensor<1>,
+}
+
+/// Options of [`lfmim_block`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockOptions {
+    /// Number of attention heads; divides the number of features.
+    pub n_heads: usize,
+    /// Epsilon of the norms.
+    pub eps: f64,
+    /// Dropout on the attention weights.
+    pub p_attn: f64,
+    /// Dropout behind the activation.
+    pub p_mlp: f64,
+    /// Seed of both dropouts, different for every block and step; `None` in evaluation, which drops nothing.
+    pub seed: Option<u64>,
+}
+
+impl BlockOptions {
+    /// Options of a block with this number of heads that drops nothing: epsilon 1e-5.
+    pub fn new(n_heads: usize) -> Self {
+        Self { n_heads, eps: 1e-5, p_attn: 0.0, p_mlp: 0.0, seed: None }
+    }
+
+    /// Drops with these probabilities, by this seed.
+    pub fn with_dropout(self, p_attn: f64, p_mlp: f64, seed: u64) -> Self {
+        Self { p_attn, p_mlp, seed: Some(seed), ..self }
+    }
+
+    fn streams(&self) -> [Option<Stream>; 2] {
+        let stream = |site, p| self.seed.and_then(|seed| Stream::new(seed, site, p));
+        [stream(Site::Attention, self.p_attn), stream(Site::Hidden, self.p_mlp)]
+    }
+}
+
+/// LFMIM's block, `x1 = x + ln_12(MHA(ln_1(x)))`, `y = x1 + ln_22(W_proj Drop(ReLU(W_fc ln_2(x1) + b_fc)) + b_proj)`
+/// ([Sun2023] and its released code), with dropout on the attention weights.
+///
+/// # Shapes
+/// - `x`, result: `[batch, time, d]`
+/// - `pad_mask`: `[batch, time]`, true where a position is padding and is not to be attended to. A sample without any
+///   position to attend to gets zeros from its attention.
+///
+/// # Panics
+/// If shapes do not fit together, `n_heads` does not divide `d`, or a probability is not in `0..1`.
+pub fn lfmim_block(
+    x: Tensor<3>,
+    weights: BlockWeights,
+    pad_mask: Option<Tensor<2, Bool>>,
+    options: &BlockOptions,
+) -> Tensor<3> {
+    let [batch, time, d] = x.dims();
+    let [d_ff, _] = weights.fc_weight.dims();
+    assert_eq!(d % options.n_heads, 0, "{d} features for {} heads", options.n_heads);
+    if let Some(mask) = &pad_mask {
+        assert_eq!(mask.dims(), [batch, time], "`pad_mask` for {batch} x {time} positions");
+    }
+    check(&weights, d, d_ff);
+    let [attention, hidden] = options.streams();
+    if !fused(&x) || x.shape().num_elements() == 0 {
+        return plain::lfmim_block(x, weights, pad_mask, options, attention, hidden);
+    }
+    let call = Call(Arc::new(Shape {
+        batch,
+        time,
+        d_model: d,
+        d_ff,
+        n_heads: options.n_heads,
+        eps: options.eps as f32,
+        attention_dropout: attention,
+        hidden_dropout: hidden,
+        visible: pad_mask.map(visible_keys),
+    }));
+    let parameters = BlockParameters {
+        ln_1_weight: weights.ln_1_weight.into_dispatch(),
+        ln_1_bias: weights.ln_1_bias.into_dispatch(),
+        in_proj_weight: weights.in_proj_weight.into_dispatch(),
+        in_proj_bias: weights.in_proj_bias.into_dispatch(),
+        out_proj_weight: weights.out_proj_weight.into_dispatch(),
+        out_proj_bias: weights.out_proj_bias.into_dispatch(),
+        ln_12_weight: weights.ln_12_weight.into_dispatch(),
+        ln_12_bias: weights.ln_12_bias.into_dispatch(),
+        ln_2_weight: weights.ln_2_weight.into_dispatch(),
+        ln_2_bias: weights.ln_2_bias.into_dispatch(),
+        fc_weight: weights.fc_weight.into_dispatch(),
+        fc_bias: weights.fc_bias.into_dispatch(),
+        proj_weight: weights.proj_weight.into_dispatch(),
+        proj_bias: weights.proj_bias.into_dispatch(),
+        ln_22_weight: weights.ln_22_weight.into_dispatch(),
+        ln_22_bias: weights.ln_22_bias.into_dispatch(),
+    };
+    Tensor::from_dispatch(<Dispatch as KernelOps>::lfmim_block(x.into_dispatch(), parameters, call))
+}
+
+fn check(weights: &BlockWeights, d: usize, d_ff: usize) {
+    let w = weights;
+    assert_eq!(w.in_proj_weight.dims(), [3 * d, d], "`in_proj_weight` for {d} features");
+    assert_eq!(w.out_proj_weight.dims(), [d, d], "`out_proj_weight` for {d} features");
+    assert_eq!(w.fc_weight.dims(), [d_ff, d], "`fc_weight` for {d} features");
+    assert_eq!(w.proj_weight.dims(), [d, d_ff], "`proj_weight` for {d} features");
+    for (name, vector, n) in [
+        ("ln_1_weight", &w.ln_1_weight, d),
+        ("ln_1_bias", &w.ln_1_bias, d),
+        ("in_proj_bias", &w.in_proj_bias, 3 * d),
+        ("out_proj_bias", &w.out_proj_bias, d),
+        ("ln_12_weight", &w.ln_12_weight, d),
+        ("ln_12_bias", &w.ln_12_bias, d),
+        ("ln_2_weight", &w.ln_2_weight, d),
+        ("ln_2_bias", &w.ln_2_bias, d),
+        ("fc_bias", &w.fc_bias, d_ff),
+        ("proj_bias", &w.proj_bias, d),
+        ("ln_22_weight", &w.ln_22_weight, d),
+        ("ln_22_bias", &w.ln_22_bias, d),
+    ] {
+        assert_eq!(vector.dims(), [n], "`{name}` for {d} features");
+    }
+}
+
+/// Sizes and options of one call of the block.
+#[derive(Debug, Clone)]
+pub struct Call(Arc<Shape>);
+
+/// The sixteen parameters by name.
+fn named<T>(parameters: [T; 16]) -> Weights<T> {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = parameters;
+    Weights {
+        ln_1: [a, b],
+        qkv: [c, d],
+        out: [e, f],
+        ln_12: [g, h],
+        ln_2: [i, j],
+        fc: [k, l],
+        proj: [m, n],
+        ln_22: [o, p],
+    }
+}
+
+pub(crate) fn infer(x: FlexTensor, parameters: BlockParameters<Flex>, call: &Call) -> FlexTensor {
+    let x = contiguous(x);
+    let parameters = parameters.into_array().map(contiguous);
+    run(&x, &parameters, call, false).0
+}
+
+fn run(
+    x: &FlexTensor,
+    parameters: &[FlexTensor; 16],
+    call: &Call,
+    save: bool,
+) -> (FlexTensor, Option<Saved>) {
+    let weights = named(parameters.each_ref().map(values));
+    let mut y = vec![0.0; values(x).len()];
+    let saved = forward(&call.0, values(x), &weights, &mut y, save);
+    (tensor(y, x.shape()), saved)
+}
+
+/// What the backward pass needs.
+#[derive(Debug, Clone)]
+struct State {
+    x: FlexTensor,
+    parameters: [FlexTensor; 16],
+    saved: Arc<Saved>,
+    call: Call,
+}
+
+#[derive(Debug)]
+struct BlockBackward;
+
+impl Backward<Flex, 17> for BlockBackward {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 17>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let State { x, parameters, saved, call } = ops.state;
+        let weights = named(parameters.each_ref().map(values));
+        let mut dx = vec![0.0; values(&x).len()];
+        let mut gradients = parameters.each_ref().map(|p| vec![0.0; values(p).len()]);
+        let targets = named(gradients.each_mut().map(Vec::as_mut_slice));
+        backward(&call.0, values(&x), &weights, &saved, values(&dy), &mut dx, targets);
+        drop(saved);
+        let results = std::iter::once((dx, x.shape()))
+            .chain(gradients.into_iter().zip(parameters.iter().map(TensorMetadata::shape)));
+        for (parent, (gradient, shape)) in ops.parents.into_iter().zip(results) {
+            if let Some(node) = parent {
+                grads.register::<Flex>(node.id, tensor(gradient, shape));
+            }
+        }
+    }
+}
+
+pub(crate) fn record<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    parameters: BlockParameters<Autodiff<Flex, C>>,
+    call: Call,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let parameters = parameters.into_array();
+    let nodes: [_; 17] =
+        std::array::from_fn(|i| if i == 0 { x.node() } else { parameters[i - 1].node() });
+    let x = contiguous(x.into_primitive());
+    let parameters = parameters.map(|p| contiguous(p.into_primitive()));
+    match BlockBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (y, saved) = run(&x, &parameters, &call, true);
+            let saved = Arc::new(saved.expect("the forward pass was asked to save"));
+            prep.finish(State { x, parameters, saved, call }, y)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(run(&x, &parameters, &call, false).0),
+    }
+}

@@ -1,0 +1,178 @@
+//! The operations as a Burn backend extension, and the little that all of them share.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use burn::tensor::{Bytes, DType, Shape};
+
+use crate::{attention, block, layer_norm, linear};
+
+/// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
+#[derive(ExtensionType, Debug, Clone)]
+pub struct BlockParameters<B: Backend> {
+    pub(crate) ln_1_weight: FloatTensor<B>,
+    pub(crate) ln_1_bias: FloatTensor<B>,
+    pub(crate) in_proj_weight: FloatTensor<B>,
+    pub(crate) in_proj_bias: FloatTensor<B>,
+    pub(crate) out_proj_weight: FloatTensor<B>,
+    pub(crate) out_proj_bias: FloatTensor<B>,
+    pub(crate) ln_12_weight: FloatTensor<B>,
+    pub(crate) ln_12_bias: FloatTensor<B>,
+    pub(crate) ln_2_weight: FloatTensor<B>,
+    pub(crate) ln_2_bias: FloatTensor<B>,
+    pub(crate) fc_weight: FloatTensor<B>,
+    pub(crate) fc_bias: FloatTensor<B>,
+    pub(crate) proj_weight: FloatTensor<B>,
+    pub(crate) proj_bias: FloatTensor<B>,
+    pub(crate) ln_22_weight: FloatTensor<B>,
+    pub(crate) ln_22_bias: FloatTensor<B>,
+}
+
+impl<B: Backend> BlockParameters<B> {
+    pub(crate) fn into_array(self) -> [FloatTensor<B>; 16] {
+        [
+            self.ln_1_weight,
+            self.ln_1_bias,
+            self.in_proj_weight,
+            self.in_proj_bias,
+            self.out_proj_weight,
+            self.out_proj_bias,
+            self.ln_12_weight,
+            self.ln_12_bias,
+            self.ln_2_weight,
+            self.ln_2_bias,
+            self.fc_weight,
+            self.fc_bias,
+            self.proj_weight,
+            self.proj_bias,
+            self.ln_22_weight,
+            self.ln_22_bias,
+        ]
+    }
+}
+
+/// The fused operations. Use the functions of the crate instead, which fall back to plain compositions where this
+/// extension is not implemented.
+#[backend_extension(Flex, Autodiff)]
+pub trait KernelOps: Backend {
+    /// See [`crate::lfmim_block`].
+    fn lfmim_block(
+        x: FloatTensor<Self>,
+        #[extension_type] parameters: BlockParameters<Self>,
+        call: block::Call,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::layer_norm`].
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::attention()`].
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        call: attention::Call,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::linear()`].
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        call: linear::Call,
+    ) -> FloatTensor<Self>;
+}
+
+impl KernelOps for Flex {
+    fn lfmim_block(
+        x: FloatTensor<Self>,
+        parameters: BlockParameters<Self>,
+        call: block::Call,
+    ) -> FloatTensor<Self> {
+        block::infer(x, parameters, &call)
+    }
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::infer(x, gamma, beta, eps)
+    }
+
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        call: attention::Call,
+    ) -> FloatTensor<Self> {
+        attention::infer(q, k, v, &call)
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        call: linear::Call,
+    ) -> FloatTensor<Self> {
+        linear::infer(x, weight, bias, &call)
+    }
+}
+
+impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
+    fn lfmim_block(
+        x: FloatTensor<Self>,
+        parameters: BlockParameters<Self>,
+        call: block::Call,
+    ) -> FloatTensor<Self> {
+        block::record::<C>(x, parameters, call)
+    }
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::record::<C>(x, gamma, beta, eps)
+    }
+
+    fn fused_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        call: attention::Call,
+    ) -> FloatTensor<Self> {
+        attention::record::<C>(q, k, v, call)
+    }
+
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        call: linear::Call,
+    ) -> FloatTensor<Self> {
+        linear::record::<C>(x, weight, bias, call)
+    }
+}
+
+/// The values of a contiguous f32 tensor.
+pub(crate) fn values(x: &FlexTensor) -> &[f32] {
+    x.as_slice::<f32>().expect("made contiguous, and checked to be f32 by the caller of the extension")
+}
+
+/// The tensor with its values in order.
+pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
+    if x.is_contiguous() { x } else { x.to_contiguous() }
+}
+
+/// A tensor of these values.
+pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}

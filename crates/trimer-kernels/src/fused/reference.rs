@@ -1,0 +1,132 @@
+//! The same mathematics in f64 and in the plainest loops, to test the kernels against.
+
+use super::block::{Shape, Weights};
+use crate::dropout::Stream;
+
+pub(crate) fn random(n: usize, seed: &mut u64, amplitude: f64) -> Vec<f32> {
+    let mut next = || {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
+    };
+    (0..n).map(|_| (next() * amplitude) as f32).collect()
+}
+
+pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// `x w^T + b`.
+pub(crate) fn linear(x: &[f64], [w, b]: &[Vec<f64>; 2]) -> Vec<f64> {
+    let d = w.len() / b.len();
+    x.chunks(d)
+        .flat_map(|x| w.chunks(d).zip(b).map(move |(w, b)| dot(x, w) + b))
+        .collect()
+}
+
+pub(crate) fn norm(x: &[f64], [gamma, beta]: &[Vec<f64>; 2], eps: f64) -> Vec<f64> {
+    let d = gamma.len();
+    x.chunks(d)
+        .flat_map(|x| {
+            let mean = x.iter().sum::<f64>() / d as f64;
+            let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+            let row = x.iter().zip(gamma).zip(beta);
+            row.map(move |((x, g), b)| (x - mean) / (var + eps).sqrt() * g + b)
+        })
+        .collect()
+}
+
+/// What [`attention`] is told beside the matrices.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    pub(crate) visible: Option<Vec<u32>>,
+    pub(crate) causal: Option<i64>,
+    pub(crate) dropout: Option<Stream>,
+}
+
+/// One sample: `q` `[n_queries, d]`, `k` and `v` `[n_keys, d]`.
+pub(crate) fn attention(
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    d: usize,
+    n_heads: usize,
+    sample: usize,
+    rules: &Rules,
+) -> Vec<f64> {
+    let (n_queries, n_keys, width) = (q.len() / d, k.len() / d, d / n_heads);
+    let mut out = vec![0.0; q.len()];
+    for head in 0..n_heads {
+        let of = |m: &[f64], row: usize| m[row * d + head * width..][..width].to_vec();
+        for i in 0..n_queries {
+            let seen = |j: usize| {
+                rules.visible.as_ref().is_none_or(|v| v.contains(&(j as u32)))
+                    && rules.causal.is_none_or(|o| j as i64 <= i as i64 + o)
+            };
+            let keys: Vec<usize> = (0..n_keys).filter(|&j| seen(j)).collect();
+            let score = |j: usize| dot(&of(q, i), &of(k, j)) / (width as f64).sqrt();
+            let scores: Vec<f64> = keys.iter().map(|&j| score(j)).collect();
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+            for (&j, s) in keys.iter().zip(&scores) {
+                let row = ((sample * n_heads + head) * n_keys + j) as u64;
+                let factor = rules.dropout.map_or(1.0, |stream| {
+                    let kept = stream.bits(row, (i / 32) as u32) >> (i % 32) & 1 == 1;
+                    if kept { f64::from(stream.scale()) } else { 0.0 }
+                });
+                let weight = (s - max).exp() / total * factor;
+                for (c, v) in of(v, j).iter().enumerate() {
+                    out[i * d + head * width + c] += weight * v;
+                }
+            }
+        }
+    }
+    out
+}
+
+pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64> {
+    let (d, eps) = (shape.d_model, f64::from(shape.eps));
+    let qkv = linear(&norm(x, &w.ln_1, eps), &w.qkv);
+    let mut attended = Vec::new();
+    for (b, qkv) in qkv.chunks(shape.time * 3 * d).enumerate() {
+        let part = |i: usize| -> Vec<f64> {
+            qkv.chunks(3 * d).flat_map(|r| r[i * d..(i + 1) * d].to_vec()).collect()
+        };
+        let visible = shape.visible.as_ref().map(|v| v[b].clone());
+        let rules = Rules { visible, causal: None, dropout: shape.attention_dropout };
+        attended.extend(attention(&part(0), &part(1), &part(2), d, shape.n_heads, b, &rules));
+    }
+    let branch = norm(&linear(&attended, &w.out), &w.ln_12, eps);
+    let middle: Vec<f64> = x.iter().zip(&branch).map(|(a, b)| a + b).collect();
+    let mut hidden = linear(&norm(&middle, &w.ln_2, eps), &w.fc);
+    for x in &mut hidden {
+        *x = x.max(0.0);
+    }
+    if let Some(stream) = shape.hidden_dropout {
+        for (x, f) in hidden.iter_mut().zip(stream.factors(shape.batch * shape.time, shape.d_ff)) {
+            *x *= f64::from(f);
+        }
+    }
+    let last = norm(&linear(&hidden, &w.proj), &w.ln_22, eps);
+    middle.iter().zip(&last).map(|(a, b)| a + b).collect()
+}
+
+/// Largest difference over the largest value.
+pub(crate) fn error(ours: &[f32], exact: &[f64]) -> f64 {
+    assert_eq!(ours.len(), exact.len());
+    let scale = exact.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
+    ours.iter().zip(exact).fold(0.0, |m: f64, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
+}
+
+/// The derivative of `loss` at `at` along `direction`, by central differences.
+pub(crate) fn slope(at: &[f64], direction: &[f64], loss: impl Fn(&[f64]) -> f64) -> f64 {
+    // Small, because the activation has kinks: the fewer are stepped over the better.
+    let step = 1e-8;
+    let moved = |sign: f64| -> Vec<f64> {
+        at.iter().zip(direction).map(|(x, d)| x + sign * step * d).collect()
+    };
+    (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * step)
+}

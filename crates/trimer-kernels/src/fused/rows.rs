@@ -1,0 +1,198 @@
+//! Single operations over all rows of a batch, split over threads.
+
+use rayon::prelude::*;
+
+use super::attention::{Features, FeaturesMut, Sample};
+use super::gemm::{Finish, Packed, WeightGradient, product};
+use super::norm::Norm;
+use crate::dropout::Stream;
+use crate::pool::Buffer;
+
+/// Rows per task of a matrix product.
+const PRODUCT_ROWS: usize = 192;
+/// Values per task of an operation that only passes over its data.
+const PASS: usize = 1 << 16;
+
+fn rows_per_pass(d: usize) -> usize {
+    (PASS / d.max(1)).max(1)
+}
+
+pub(crate) fn norm_forward(x: &[f32], [gamma, beta]: [&[f32]; 2], eps: f32, y: &mut [f32]) {
+    let norm = Norm { gamma, beta, eps };
+    let chunk = rows_per_pass(gamma.len()) * gamma.len();
+    x.par_chunks(chunk).zip(y.par_chunks_mut(chunk)).for_each(|(x, y)| norm.forward(x, None, y));
+}
+
+pub(crate) fn norm_backward(
+    x: &[f32],
+    [gamma, beta]: [&[f32]; 2],
+    eps: f32,
+    dy: &[f32],
+    dx: &mut [f32],
+    gradients: [&mut [f32]; 2],
+) {
+    let d = gamma.len();
+    let norm = Norm { gamma, beta, eps };
+    let chunk = rows_per_pass(d) * d;
+    let mut sums = Buffer::zeros(x.len().div_ceil(chunk) * 2 * d);
+    x.par_chunks(chunk)
+        .zip(dy.par_chunks(chunk))
+        .zip(dx.par_chunks_mut(chunk))
+        .zip(sums.par_chunks_mut(2 * d))
+        .for_each(|(((x, dy), dx), sums)| {
+            let (dgamma, dbeta) = sums.split_at_mut(d);
+            norm.backward(x, dy, None, dx, [dgamma, dbeta]);
+        });
+    for (i, gradient) in gradients.into_iter().enumerate() {
+        for sums in sums.chunks(2 * d) {
+            for (sum, x) in gradient.iter_mut().zip(&sums[i * d..]) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// `y = finish(x w^T + b)` for a weight stored output by output.
+pub(crate) fn linear_forward(
+    x: &[f32],
+    [weight, bias]: [&[f32]; 2],
+    relu: bool,
+    dropout: Option<Stream>,
+    y: &mut [f32],
+) {
+    let outputs = bias.len();
+    let inputs = weight.len() / outputs;
+    let packed = Packed::transposed(weight, outputs, inputs);
+    x.par_chunks(PRODUCT_ROWS * inputs)
+        .zip(y.par_chunks_mut(PRODUCT_ROWS * outputs))
+        .enumerate()
+        .with_max_len(1)
+        .for_each(|(i, (x, y))| {
+            let finish = if relu {
+                Finish::Relu(bias, dropout, (i * PRODUCT_ROWS) as u64)
+            } else {
+                Finish::Bias(bias)
+            };
+            product(x.len() / inputs, x, &packed, finish, y);
+        });
+}
+
+/// The gradients of [`linear_forward`]; `gate` is its result and the scale of its dropout, if there was an activation.
+/// Adds to `gradients`.
+pub(crate) fn linear_backward(
+    x: &[f32],
+    weight: &[f32],
+    gate: Option<(&[f32], f32)>,
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    [dw, db]: [&mut [f32]; 2],
+) {
+    let outputs = db.len();
+    let inputs = weight.len() / outputs;
+    let gated = gate.map(|(y, factor)| {
+        let mut gated = Buffer::take(dy.len());
+        gated.par_chunks_mut(PASS).zip(y.par_chunks(PASS)).zip(dy.par_chunks(PASS)).for_each(
+            |((gated, y), dy)| {
+                for ((gated, y), dy) in gated.iter_mut().zip(y).zip(dy) {
+                    *gated = if *y > 0.0 { dy * factor } else { 0.0 };
+                }
+            },
+        );
+        gated
+    });
+    let dy = gated.as_deref().unwrap_or(dy);
+    if let Some(dx) = dx {
+        let packed = Packed::plain(weight, outputs, inputs);
+        dy.par_chunks(PRODUCT_ROWS * outputs)
+            .zip(dx.par_chunks_mut(PRODUCT_ROWS * inputs))
+            .with_max_len(1)
+            .for_each(|(dy, dx)| {
+                product(dy.len() / outputs, dy, &packed, Finish::Plain, dx);
+            });
+    }
+    let tasks = WeightGradient::tasks(dy.len() / outputs, dy, x, dw, db);
+    tasks.into_par_iter().with_max_len(1).for_each(WeightGradient::run);
+}
+
+/// Sizes and options of an attention over a batch.
+#[derive(Debug)]
+pub(crate) struct AttentionShape {
+    pub(crate) batch: usize,
+    pub(crate) n_queries: usize,
+    pub(crate) n_keys: usize,
+    pub(crate) d_model: usize,
+    pub(crate) n_heads: usize,
+    pub(crate) causal: Option<i64>,
+    pub(crate) dropout: Option<Stream>,
+    pub(crate) visible: Option<Vec<Vec<u32>>>,
+}
+
+impl AttentionShape {
+    fn sample<'a>(&'a self, index: usize, [q, k, v]: [&'a [f32]; 3]) -> Sample<'a> {
+        let of = |x: &'a [f32], time: usize| {
+            let size = time * self.d_model;
+            Features { data: &x[index * size..(index + 1) * size], ld: self.d_model, at: 0 }
+        };
+        Sample {
+            n_heads: self.n_heads,
+            width: self.d_model / self.n_heads,
+            n_queries: self.n_queries,
+            n_keys: self.n_keys,
+            q: of(q, self.n_queries),
+            k: of(k, self.n_keys),
+            v: of(v, self.n_keys),
+            visible: self.visible.as_ref().map(|v| v[index].as_slice()),
+            causal: self.causal,
+            dropout: self.dropout,
+            index,
+        }
+    }
+}
+
+/// Attention of `[batch, time, d_model]` matrices; `lse` takes one value per sample, head and query.
+pub(crate) fn attention_forward(
+    shape: &AttentionShape,
+    qkv: [&[f32]; 3],
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
+    let d = shape.d_model;
+    out.par_chunks_mut(shape.n_queries * d)
+        .zip(lse.par_chunks_mut(shape.n_heads * shape.n_queries))
+        .enumerate()
+        .with_max_len(1)
+        .for_each(|(i, (out, lse))| {
+            let sample = shape.sample(i, qkv);
+            sample.forward(&mut FeaturesMut::new(out, d), lse, &mut sample.scratch(false));
+        });
+}
+
+/// Writes the gradients of [`attention_forward`].
+pub(crate) fn attention_backward(
+    shape: &AttentionShape,
+    qkv: [&[f32]; 3],
+    lse: &[f32],
+    out: &[f32],
+    dout: &[f32],
+    [dq, dk, dv]: [&mut [f32]; 3],
+) {
+    let d = shape.d_model;
+    let (queries, keys) = (shape.n_queries * d, shape.n_keys * d);
+    dq.par_chunks_mut(queries)
+        .zip(dk.par_chunks_mut(keys))
+        .zip(dv.par_chunks_mut(keys))
+        .enumerate()
+        .with_max_len(1)
+        .for_each(|(i, ((dq, dk), dv))| {
+            let sample = shape.sample(i, qkv);
+            let of = |x| Features { data: x, ld: d, at: 0 };
+            let per_sample = shape.n_heads * shape.n_queries;
+            sample.backward(
+                &lse[i * per_sample..(i + 1) * per_sample],
+                of(&out[i * queries..(i + 1) * queries]),
+                of(&dout[i * queries..(i + 1) * queries]),
+                [dq, dk, dv].map(|x| FeaturesMut::new(x, d)),
+                &mut sample.scratch(true),
+            );
+        });
+}

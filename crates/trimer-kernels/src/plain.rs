@@ -1,0 +1,124 @@
+//! The operations composed of Burn's own, for every backend but Flex, and for comparison.
+
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Bool, Tensor};
+
+use crate::attention::AttentionOptions;
+use crate::block::{BlockOptions, BlockWeights};
+use crate::dropout::Stream;
+use crate::mask::{Source, factors};
+use crate::path::on_flex;
+
+fn source<const D: usize>(x: &Tensor<D>) -> Source {
+    // On a GPU the host's loop and the copy would take longer than all the rest.
+    if on_flex(x) { Source::Stream } else { Source::Device }
+}
+
+pub(crate) fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+) -> Tensor<D> {
+    let centred = x.clone() - x.mean_dim(D - 1);
+    let var = centred.clone().powi_scalar(2).mean_dim(D - 1);
+    centred / var.add_scalar(eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// `x w^T + b`.
+pub(crate) fn linear<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    let mut dims = x.dims();
+    let [out, inputs] = weight.dims();
+    let rows = dims.iter().product::<usize>() / inputs.max(1);
+    dims[D - 1] = out;
+    let y = x.reshape([rows, inputs]).matmul(weight.transpose());
+    let y = match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
+    };
+    y.reshape(dims)
+}
+
+/// Dropout of any tensor, whose last dimension is the columns of the stream.
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&Stream>) -> Tensor<D> {
+    let Some(stream) = stream else { return x };
+    let dims = x.dims();
+    let cols = dims[D - 1];
+    let rows = dims.iter().product::<usize>() / cols.max(1);
+    let factors = factors(stream, source(&x), [rows, cols], &x.device());
+    x * factors.reshape(dims)
+}
+
+pub(crate) fn attention(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    pad_mask: Option<Tensor<2, Bool>>,
+    options: &AttentionOptions,
+    stream: Option<&Stream>,
+) -> Tensor<3> {
+    let [batch, n_queries, d] = q.dims();
+    let [_, n_keys, _] = k.dims();
+    let (n_heads, width) = (options.n_heads, d / options.n_heads);
+    let device = q.device();
+    let heads = |x: Tensor<3>, time: usize| -> Tensor<4> {
+        x.reshape([batch, time, n_heads, width]).swap_dims(1, 2) // [batch, heads, time, width]
+    };
+    let (q, k, v) = (heads(q, n_queries), heads(k, n_keys), heads(v, n_keys));
+    let mut scores = q.matmul(k.transpose()).div_scalar((width as f64).sqrt());
+    let mut hidden: Option<Tensor<4, Bool>> = pad_mask
+        .map(|mask| mask.reshape([batch, 1, 1, n_keys]).expand([batch, n_heads, n_queries, n_keys]));
+    if let Some(offset) = options.causal {
+        // True where a key lies beyond the query's horizon.
+        let future = Tensor::<2, Bool>::tril_mask([n_queries, n_keys], offset, &device)
+            .reshape([1, 1, n_queries, n_keys])
+            .expand([batch, n_heads, n_queries, n_keys]);
+        hidden = Some(match hidden {
+            Some(padding) => padding.bool_or(future),
+            None => future,
+        });
+    }
+    if let Some(hidden) = &hidden {
+        // Low enough to vanish beside any score, and finite, so that a query without keys makes no NaN.
+        scores = scores.mask_fill(hidden.clone(), -1e30);
+    }
+    let mut weights = softmax(scores, 3);
+    if let Some(hidden) = hidden {
+        weights = weights.mask_fill(hidden, 0.0);
+    }
+    if let Some(stream) = stream {
+        let shape = [batch * n_heads * n_keys, n_queries];
+        let factors = factors(stream, source(&weights), shape, &device);
+        // The stream's rows are keys and its columns queries.
+        weights = weights * factors.reshape([batch, n_heads, n_keys, n_queries]).swap_dims(2, 3);
+    }
+    weights.matmul(v).swap_dims(1, 2).reshape([batch, n_queries, d])
+}
+
+pub(crate) fn lfmim_block(
+    x: Tensor<3>,
+    w: BlockWeights,
+    pad_mask: Option<Tensor<2, Bool>>,
+    options: &BlockOptions,
+    attention_dropout: Option<Stream>,
+    hidden_dropout: Option<Stream>,
+) -> Tensor<3> {
+    let (eps, d) = (options.eps, x.dims()[2]);
+    let normed = layer_norm(x.clone(), w.ln_1_weight, w.ln_1_bias, eps);
+    let qkv = linear(normed, w.in_proj_weight, Some(w.in_proj_bias)); // [batch, time, 3 d]
+    let part = |i: usize| qkv.clone().narrow(2, i * d, d);
+    let plain = AttentionOptions::new(options.n_heads);
+    let attended =
+        attention(part(0), part(1), part(2), pad_mask, &plain, attention_dropout.as_ref());
+    let branch = linear(attended, w.out_proj_weight, Some(w.out_proj_bias));
+    let x = x + layer_norm(branch, w.ln_12_weight, w.ln_12_bias, eps);
+    let normed = layer_norm(x.clone(), w.ln_2_weight, w.ln_2_bias, eps);
+    let hidden = relu(linear(normed, w.fc_weight, Some(w.fc_bias))); // [batch, time, d_ff]
+    let hidden = dropout(hidden, hidden_dropout.as_ref());
+    let last = linear(hidden, w.proj_weight, Some(w.proj_bias));
+    x + layer_norm(last, w.ln_22_weight, w.ln_22_bias, eps)
+}
