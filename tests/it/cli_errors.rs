@@ -293,3 +293,40 @@ fn a_class_that_validation_lacks_is_warned_about() {
     .ok()
     .says(&["warning: class `c` occurs 1 times in train but never in valid"]);
 }
+
+#[test]
+fn help_lists_every_format_and_every_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let import = trimer(dir.path(), "corpus import --help").ok();
+    for importer in trimer::core::import::IMPORTERS {
+        let line = format!("  {:8} {}", importer.info().id, importer.info().source);
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words(&import.out).contains(&words(&line)),
+            "{line}: {import}"
+        );
+    }
+    let train = trimer(dir.path(), "train --help").ok();
+    for key in [
+        "\nnormalise = ",
+        "\n[data.lengths]",
+        "\nbatch_size = 24",
+        "\n[train.optimizer]",
+    ] {
+        assert!(train.out.contains(key), "{key}: {train}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut models = crate::cli::command(dir.path(), &["models", "--json"]);
+    let output = models.stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("standard output"), "{said}");
+}

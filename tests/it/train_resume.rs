@@ -324,6 +324,18 @@ fn an_interrupted_run_says_how_to_continue_and_does() {
 }
 
 #[test]
+fn two_processes_cannot_train_the_same_run() {
+    let dir = with_corpus(40);
+    let at = dir.path();
+    let line = format!("train --corpus c {TINY} --set train.epochs=2000 --out r");
+    let mut child = spawn(at, &line);
+    wait_for(&mut child, || at.join("r/seed-1/log.jsonl").exists());
+    trimer(at, "train --resume r").refused(&["another process is training this run", "hint: "]);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
 fn the_seed_decides_everything() {
     let dir = with_corpus(60);
     let at = dir.path();

@@ -18,15 +18,17 @@ use trimer_nn::train::{EpochReport, Observer, StepReport};
 /// Prints data, as it is, with a line end.
 pub(crate) fn data(text: &str) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = writeln!(out, "{}", text.trim_end_matches('\n'))
-        && error.kind() == std::io::ErrorKind::BrokenPipe
-    {
+    let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
+    if let Err(error) = written {
         // The reader has seen enough, as with `trimer models | head -1`: that is no failure.
-        #[expect(
-            clippy::exit,
-            reason = "nothing is left to do for a reader that has gone"
-        )]
-        std::process::exit(0);
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            0
+        } else {
+            eprintln!("error: cannot write the result to standard output: {error}");
+            2
+        };
+        #[expect(clippy::exit, reason = "nothing is left to do without a reader")]
+        std::process::exit(code);
     }
 }
 
@@ -133,7 +135,8 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             let pad = widths
                 .get(column)
                 .map_or(0, |w| w.saturating_sub(cell.chars().count()));
-            let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
+            let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+                || cell.starts_with("NaN");
             if column > 0 {
                 line.push_str("  ");
             }

@@ -2,6 +2,7 @@
 
 use crate::Answer;
 use crate::ui;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use trimer_core::corpus::synth::SynthSpec;
 use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
@@ -25,8 +26,9 @@ pub(crate) enum Verb {
 
 /// Arguments of `trimer corpus import`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = known_formats())]
 pub(crate) struct ImportArgs {
-    /// The format: folder, cherma, mmsa, mult
+    /// The format, one of those below
     #[arg(long, default_value = "folder")]
     format: String,
     /// The file or directory to read
@@ -326,6 +328,16 @@ fn import_corpus(args: &ImportArgs) -> anyhow::Result<Answer> {
         ));
     }
     Ok(Answer::Yes)
+}
+
+/// The formats and what each of them reads.
+fn known_formats() -> String {
+    let mut text = String::from("Formats and what SOURCE must be:");
+    for importer in import::IMPORTERS {
+        let info = importer.info();
+        let _ = write!(text, "\n  {:8} {}", info.id, info.source);
+    }
+    text
 }
 
 fn parse_dtype(name: &str) -> FeatureDtype {

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
-use trimer_nn::train::{Outcome, Overrides, RunDir, train_run};
+use trimer_nn::train::config::DataConfig;
+use trimer_nn::train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
 /// Arguments of `trimer train`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = known_keys())]
 pub(crate) struct Args {
     /// The corpus directory
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
@@ -24,6 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     recipe: Option<PathBuf>,
     /// Change one key, for instance `train.lr=1e-3` or `model.preset=released`; may be repeated
+    /// (`--help` lists the keys)
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     sets: Vec<String>,
     /// How many seeds to train, counted up from `--seed`
@@ -146,6 +149,22 @@ fn seeds(args: &Args) -> anyhow::Result<Vec<u64>> {
             "any small number does",
         ),
     }
+}
+
+/// What `--set` and recipes may change, with the defaults.
+fn known_keys() -> String {
+    let toml = |section: &str, table: Result<String, toml::ser::Error>| {
+        // Tables inside are written in full: `[train.optimizer]`.
+        let table = table
+            .unwrap_or_default()
+            .replace("\n[", &format!("\n[{section}."));
+        format!("[{section}]\n{table}")
+    };
+    format!(
+        "Keys for `--set` and recipes, with their defaults (those of [model]: `trimer models ID`):\n\n{}\n{}",
+        toml("data", toml::to_string(&DataConfig::default())),
+        toml("train", toml::to_string(&TrainConfig::default())),
+    )
 }
 
 /// Reads a recipe file.

@@ -467,6 +467,7 @@ pub fn train_run(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let cfg = &run.config;
+    let _lock = lock(run)?;
     warn_about_labels(cfg, corpus, observer);
     let any = |split| labelled_rows_of_any(corpus, split, cfg.task);
     let rows = Rows {
@@ -492,6 +493,22 @@ pub fn train_run(
         }
     }
     judge(run, corpus, device, stop, observer)
+}
+
+/// Keeps a second process from training the same run; the system frees the lock with its holder.
+fn lock(run: &RunDir) -> Result<Option<fs::File>> {
+    let path = run.path.join(".lock");
+    let file = fs::File::create(&path).map_err(NnError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        // Some file systems have no locks.
+        Err(fs::TryLockError::Error(_)) => Ok(None),
+        Err(fs::TryLockError::WouldBlock) => Err(NnError::Run {
+            path: run.path.clone(),
+            reason: "another process is training this run".into(),
+            hint: "wait for it, or stop it with Ctrl-C".into(),
+        }),
+    }
 }
 
 fn judge(
