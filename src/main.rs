@@ -1,2 +1,7 @@
 //! The command line tool `trimer`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trimer_cli::main()
+}

@@ -1,1 +1,16 @@
-//! Integration tests.
+//! All integration tests in one binary. Tests against reference fixtures are named `parity_*`; they
+//! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and skip without either.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy knows only functions marked as tests, not their helpers; output is shown for failures"
+)]
+
+mod fixture;
+mod golden;
+mod parity_blocks;
+mod parity_checkpoints;
+mod parity_importers;
+mod parity_lfmim;
+mod parity_metrics;
+mod parity_store;

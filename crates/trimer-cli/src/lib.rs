@@ -1,1 +1,84 @@
-//! Part of Trimer: to come.
+//! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
+
+mod commands;
+mod run_report;
+mod ui;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Multimodal emotion recognition: from text, audio and vision to the emotion.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trimer",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// Threads of the CPU backend; 0 = as many as the machine has
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a small corpus, train LFMIM on it, evaluate it and write a report, in about a minute
+    Quickstart(commands::quickstart::Args),
+    /// Make, convert, examine, describe and hand on corpora
+    #[command(subcommand)]
+    Corpus(commands::corpus::Verb),
+    /// List the models, or show one model's card
+    Models(commands::models::Args),
+    /// Train a model on a corpus, or continue a run
+    Train(commands::train::Args),
+    /// Judge a run: metrics per head under every convention that applies, with intervals
+    Eval(commands::eval::Args),
+    /// Predict emotions: probabilities per modality and fused
+    Predict(commands::predict::Args),
+    /// Measure a model's training and inference speed on this machine
+    Bench(commands::bench::Args),
+}
+
+/// What a command ends with when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Exit code 0.
+    Yes,
+    /// Exit code 1: the answer is negative, a check failed.
+    No,
+}
+
+/// Runs the tool on the process's arguments.
+///
+/// Exit codes: 0 done, 1 the answer is negative, 2 an error.
+pub fn main() -> ExitCode {
+    ui::end_quietly_on_broken_pipe();
+    let cli = Cli::parse();
+    if cli.threads > 0
+        && let Err(error) = rayon::ThreadPoolBuilder::new()
+            .num_threads(cli.threads)
+            .build_global()
+    {
+        ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
+    }
+    let result = match cli.verb {
+        Verb::Quickstart(args) => commands::quickstart::run(&args),
+        Verb::Corpus(verb) => commands::corpus::run(&verb),
+        Verb::Models(args) => commands::models::run(&args),
+        Verb::Train(args) => commands::train::run(&args),
+        Verb::Eval(args) => commands::eval::run(&args),
+        Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Bench(args) => commands::bench::run(&args),
+    };
+    match result {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            ui::fail(&error);
+            ExitCode::from(2)
+        }
+    }
+}

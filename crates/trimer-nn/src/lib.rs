@@ -1,1 +1,24 @@
-//! Part of Trimer: to come.
+//! Everything that needs tensors: layers, models, losses, the training loop and inference.
+
+pub mod batch;
+pub mod bench;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod files;
+pub mod layers;
+pub mod losses;
+pub mod models;
+pub mod optim;
+pub mod predict;
+pub mod predictions_file;
+pub mod recorder;
+pub mod train;
+pub mod weights;
+
+pub use batch::{Batch, InputSpec, Sampling, Sequence};
+pub use burn;
+pub use error::{NnError, Result};
+pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
+pub use recorder::Recorder;

@@ -7,9 +7,41 @@
 //!   features/text-00000.safetensors ...   one packed [frames, dim] tensor per modality and shard
 //! ```
 
+mod check;
+mod descriptor;
+mod error;
+mod export;
+mod file_name;
+mod label_space;
+mod map;
+mod partial;
+mod reader;
+mod shard;
+mod stats;
+pub mod synth;
+mod table;
+mod writer;
+
+pub use check::{CheckOptions, CheckReport, Disagreement, Finding, FindingKind, check, check_dir};
+pub(crate) use descriptor::{Descriptor, is_plain_relative};
+pub use error::CorpusError;
+pub use export::export_folder;
+pub use file_name::file_stem;
+pub use label_space::{label_column, score_column};
+pub use partial::remove_stale_partials;
+pub use reader::{Corpus, FrameView};
+pub use stats::{ClassCount, CorpusStats, ModalityStats, Quantiles};
+pub use synth::Ceiling;
+pub use writer::CorpusWriter;
+
 use crate::{HeadMap, LabelSpace, ModalityMap};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt};
+
+/// No utterance has more frames than this in one modality: a day at 40 frames per second.
+pub const MAX_FRAMES_PER_UTTERANCE: usize = 1 << 22;
+/// No corpus has more utterances than this.
+pub const MAX_UTTERANCES: usize = 50_000_000;
 
 /// The part of a protocol that an utterance belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -115,10 +147,6 @@ pub struct Frames<'a> {
 impl Frames<'_> {
     /// Number of frames.
     pub fn time(&self) -> usize {
-        if self.dim == 0 {
-            0
-        } else {
-            self.values.len() / self.dim
-        }
+        self.values.len().checked_div(self.dim).unwrap_or(0)
     }
 }

@@ -1,1 +1,17 @@
-//! To come.
+//! From single numbers to claims: spread over seeds, bootstrap intervals, paired tests.
+//!
+//! Everything random takes a seed and gives the same result on every machine and for any number of
+//! threads.
+
+pub mod bootstrap;
+pub mod describe;
+pub mod multiple;
+pub mod paired;
+pub mod student;
+
+pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
+pub use describe::{Summary, mean, population_std, quantile, sample_std, summarise};
+pub use multiple::holm;
+pub use paired::{
+    PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
+};

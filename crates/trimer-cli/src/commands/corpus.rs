@@ -1,0 +1,331 @@
+//! `trimer corpus`: make, convert, examine, describe and hand on corpora.
+
+use crate::Answer;
+use crate::ui;
+use std::path::PathBuf;
+use trimer_core::corpus::synth::SynthSpec;
+use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
+use trimer_core::corpus::{Corpus, FeatureDtype, export_folder};
+use trimer_core::import::{self, ImportOptions, NonFinite};
+
+/// `trimer corpus <verb>`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    /// Make a synthetic corpus whose best reachable accuracy is known
+    Synth(SynthArgs),
+    /// Examine a corpus; exit code 1 when something is wrong with it
+    Check(CheckArgs),
+    /// Describe a corpus in numbers
+    Stats(StatsArgs),
+    /// Convert features in a foreign format
+    Import(ImportArgs),
+    /// Hand on a corpus in a form that other tools read
+    Export(ExportArgs),
+}
+
+/// Arguments of `trimer corpus import`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// The format: folder, cherma, mmsa, mult
+    #[arg(long, default_value = "folder")]
+    format: String,
+    /// The file or directory to read
+    source: PathBuf,
+    /// The corpus directory to make
+    out: PathBuf,
+    /// Name of the corpus
+    #[arg(long)]
+    name: Option<String>,
+    /// Also divide scores into this many classes
+    #[arg(long, value_name = "5|3|2")]
+    classes: Option<usize>,
+    /// How feature values are stored
+    #[arg(long, value_parser = ["f32", "f16", "bf16"])]
+    dtype: Option<String>,
+    /// What to do with NaN and infinite features: stop, or put 0 in their place
+    #[arg(long, default_value = "refuse", value_parser = ["refuse", "zero"])]
+    non_finite: String,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `trimer corpus export`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The corpus directory
+    corpus: PathBuf,
+    /// The directory to make
+    out: PathBuf,
+    /// The form
+    #[arg(long, default_value = "folder", value_parser = ["folder"])]
+    format: String,
+}
+
+/// Arguments of `trimer corpus synth`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SynthArgs {
+    /// The corpus directory to make
+    out: PathBuf,
+    /// small (750 utterances) or cherma (28,717 utterances, about 15 GB)
+    #[arg(long, default_value = "small")]
+    preset: String,
+    /// Another number of utterances than the preset's
+    #[arg(long, value_name = "N")]
+    utterances: Option<usize>,
+    /// Everything random follows from it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the ceiling as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `trimer corpus check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The corpus directory
+    corpus: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `trimer corpus stats`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatsArgs {
+    /// The corpus directory
+    corpus: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(verb: &Verb) -> anyhow::Result<Answer> {
+    match verb {
+        Verb::Synth(args) => synth(args),
+        Verb::Check(args) => check(args),
+        Verb::Stats(args) => stats(args),
+        Verb::Import(args) => import_corpus(args),
+        Verb::Export(args) => {
+            let corpus = Corpus::open(&args.corpus)?;
+            let bar = ui::bar(corpus.len() as u64, "exporting");
+            export_folder(&corpus, &args.out, &mut |done, _| bar.set_position(done))?;
+            bar.finish_and_clear();
+            ui::note(&format!("written to {}", args.out.display()));
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+fn synth(args: &SynthArgs) -> anyhow::Result<Answer> {
+    let mut spec = SynthSpec::preset(&args.preset)?;
+    spec.n_utterances = args.utterances.unwrap_or(spec.n_utterances);
+    spec.seed = args.seed.unwrap_or(spec.seed);
+    let bar = ui::bar(spec.n_utterances as u64, "making");
+    let path =
+        trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done))?;
+    bar.finish_and_clear();
+    let ceiling = spec.ceiling();
+    if args.json {
+        ui::json(
+            &serde_json::json!({ "path": path, "utterances": spec.n_utterances, "ceiling": ceiling }),
+        )?;
+    } else {
+        ui::note(&format!(
+            "{}: {} utterances",
+            path.display(),
+            spec.n_utterances
+        ));
+        let rows: Vec<Vec<String>> = ceiling
+            .multimodal_from
+            .iter()
+            .map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")])
+            .collect();
+        ui::data(&ui::table(
+            &["a perfect observer of", "accuracy on the multimodal label"],
+            &rows,
+        ));
+    }
+    Ok(Answer::Yes)
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<Answer> {
+    let report = check_dir(&args.corpus, &CheckOptions::default())?;
+    if args.json {
+        ui::json(&report)?;
+    } else {
+        show_check(&report);
+    }
+    Ok(if report.is_sound() {
+        Answer::Yes
+    } else {
+        Answer::No
+    })
+}
+
+fn show_check(report: &CheckReport) {
+    for (word, findings) in [("problem", &report.problems), ("warning", &report.warnings)] {
+        for finding in findings {
+            ui::data(&format!("{word}: {}", finding.message));
+            if !finding.examples.is_empty() {
+                let more = if finding.count > finding.examples.len() as u64 {
+                    ", ..."
+                } else {
+                    ""
+                };
+                ui::data(&format!("  {}{more}", finding.examples.join(", ")));
+            }
+            if let Some(hint) = &finding.hint {
+                ui::data(&format!("  hint: {hint}"));
+            }
+        }
+    }
+    for (head, classes) in &report.classes {
+        let rows: Vec<Vec<String>> = classes
+            .iter()
+            .map(|c| {
+                vec![
+                    c.class.clone(),
+                    c.splits.train.to_string(),
+                    c.splits.valid.to_string(),
+                    c.splits.test.to_string(),
+                ]
+            })
+            .collect();
+        ui::data(&ui::table(
+            &[&format!("{head} label"), "train", "valid", "test"],
+            &rows,
+        ));
+    }
+    for d in &report.disagreement {
+        ui::data(&format!(
+            "{} and {} labels differ in {:.1} % of {} utterances",
+            d.a,
+            d.b,
+            100.0 * d.rate,
+            d.count
+        ));
+    }
+    ui::data(&format!(
+        "{} utterances examined: {} problem(s), {} warning(s)",
+        report.utterances,
+        report.problems.len(),
+        report.warnings.len()
+    ));
+}
+
+fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
+    let corpus = Corpus::open(&args.corpus)?;
+    let stats = corpus.stats();
+    if args.json {
+        ui::json(&stats)?;
+        return Ok(Answer::Yes);
+    }
+    let s = &stats.splits;
+    ui::data(&format!(
+        "{}: {} utterances (train {}, valid {}, test {}, without split {}), {} speakers, {} conversations",
+        stats.name,
+        stats.utterances,
+        s.train,
+        s.valid,
+        s.test,
+        s.unassigned,
+        stats.speakers,
+        stats.conversations
+    ));
+    let rows: Vec<Vec<String>> = stats
+        .modalities
+        .iter()
+        .map(|(m, x)| {
+            let q = &x.lengths;
+            vec![
+                m.to_string(),
+                x.dim.to_string(),
+                x.utterances.to_string(),
+                x.frames.to_string(),
+                q.min.to_string(),
+                q.median.to_string(),
+                q.max.to_string(),
+            ]
+        })
+        .collect();
+    ui::data(&ui::table(
+        &[
+            "modality",
+            "width",
+            "utterances",
+            "frames",
+            "shortest",
+            "median",
+            "longest",
+        ],
+        &rows,
+    ));
+    for (head, classes) in &stats.classes {
+        let rows: Vec<Vec<String>> = classes
+            .iter()
+            .map(|c| {
+                vec![
+                    c.class.clone(),
+                    c.splits.train.to_string(),
+                    c.splits.valid.to_string(),
+                    c.splits.test.to_string(),
+                ]
+            })
+            .collect();
+        ui::data(&ui::table(
+            &[&format!("{head} label"), "train", "valid", "test"],
+            &rows,
+        ));
+    }
+    Ok(Answer::Yes)
+}
+
+fn import_corpus(args: &ImportArgs) -> anyhow::Result<Answer> {
+    let importer = import::importer(&args.format)?;
+    let options = ImportOptions {
+        name: args.name.clone(),
+        classes: args.classes,
+        dtype: args.dtype.as_deref().map(parse_dtype),
+        non_finite: if args.non_finite == "zero" {
+            NonFinite::Zero
+        } else {
+            NonFinite::Refuse
+        },
+        ..ImportOptions::new(&args.source, &args.out)
+    };
+    let bar = ui::bar(0, "importing");
+    let summary = importer.import(&options, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let summary = summary?;
+    for warning in &summary.warnings {
+        ui::warn(warning);
+    }
+    if args.json {
+        ui::json(&summary)?;
+    } else {
+        let s = &summary.splits;
+        ui::note(&format!(
+            "{}: {} utterances (train {}, valid {}, test {}, without split {})",
+            summary.path.display(),
+            summary.utterances,
+            s.train,
+            s.valid,
+            s.test,
+            s.unassigned
+        ));
+    }
+    Ok(Answer::Yes)
+}
+
+fn parse_dtype(name: &str) -> FeatureDtype {
+    match name {
+        "f16" => FeatureDtype::F16,
+        "bf16" => FeatureDtype::Bf16,
+        _ => FeatureDtype::F32,
+    }
+}

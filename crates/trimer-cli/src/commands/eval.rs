@@ -1,0 +1,160 @@
+//! `trimer eval`: metrics of a run, head by head, with intervals.
+
+use crate::{Answer, ui};
+use std::path::PathBuf;
+use trimer_core::corpus::{Corpus, Split};
+use trimer_core::metrics::{EvaluationOptions, METRICS, Metrics};
+use trimer_core::{Head, HeadMap};
+use trimer_nn::burn::tensor::Device;
+use trimer_nn::train::RunDir;
+
+/// Arguments of `trimer eval`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The run directory
+    run: PathBuf,
+    /// Judge on another corpus than the one the run was trained on
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+    /// The split to judge on
+    #[arg(long, default_value = "test", value_parser = ["train", "valid", "test"])]
+    split: String,
+    /// Where to compute: cpu, cuda:0 or wgpu
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
+    let run = RunDir::open(&args.run)?;
+    let corpus = match &args.corpus {
+        Some(other) => Corpus::open(other)?,
+        None => run.open_corpus()?,
+    };
+    let split = parse_split(&args.split);
+    if split == Split::Test && !corpus.indices(split).is_empty() {
+        run.note_test_opened("eval")?;
+    }
+    let device = trimer_nn::device::parse(&args.device)?;
+    show(&run, &corpus, split, &device, args.json)?;
+    Ok(Answer::Yes)
+}
+
+/// The split of a checked name.
+pub(crate) fn parse_split(name: &str) -> Split {
+    Split::ALL
+        .into_iter()
+        .find(|s| s.as_str() == name)
+        .unwrap_or(Split::Test)
+}
+
+/// Prints the metrics of a run.
+pub(crate) fn show(
+    run: &RunDir,
+    corpus: &Corpus,
+    split: Split,
+    device: &Device,
+    json: bool,
+) -> anyhow::Result<()> {
+    if corpus.indices(split).is_empty() {
+        ui::warn(&format!(
+            "the corpus has no {split} split: nothing to judge on"
+        ));
+        return Ok(());
+    }
+    let heads = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
+    if json {
+        let kept: serde_json::Map<String, serde_json::Value> = heads
+            .iter()
+            .filter_map(|(head, m)| {
+                Some((head.to_string(), serde_json::to_value(m.as_ref()?).ok()?))
+            })
+            .collect();
+        return ui::json(&serde_json::json!({
+            "protocol": run.protocol()?,
+            "corpus": corpus.info().name,
+            "split": split,
+            "seeds": run.config.seeds,
+            "heads": kept,
+        }));
+    }
+    let protocol = run.protocol()?;
+    ui::data(&format!(
+        "{} on `{}`, {split} split, {} seed(s); fitted on {}, selected on {} by {}\n",
+        run.config.model.info().id,
+        corpus.info().name,
+        run.config.seeds.len(),
+        protocol.fitted_on,
+        protocol.selected_on,
+        protocol.selected_by,
+    ));
+    ui::data(&metric_table(&heads));
+    ui::data(&class_table(&heads, &run.config.classes));
+    Ok(())
+}
+
+/// One row per metric, one column per head: value and 95 % interval.
+fn metric_table(heads: &HeadMap<Option<Metrics>>) -> String {
+    let present: Vec<Head> = Head::ALL
+        .into_iter()
+        .filter(|h| heads.get(*h).is_some())
+        .collect();
+    let mut rows = Vec::new();
+    for metric in METRICS {
+        let cells: Vec<String> = present
+            .iter()
+            .map(|h| {
+                heads
+                    .get(*h)
+                    .as_ref()
+                    .map_or_else(String::new, |m| cell(m, metric.id))
+            })
+            .collect();
+        if cells.iter().any(|c| !c.is_empty()) {
+            rows.push(std::iter::once(metric.id.to_owned()).chain(cells).collect());
+        }
+    }
+    let head: Vec<&str> = std::iter::once("metric")
+        .chain(present.iter().map(|h| h.as_str()))
+        .collect();
+    ui::table(&head, &rows)
+}
+
+fn cell(metrics: &Metrics, name: &str) -> String {
+    match (metrics.scalar(name), metrics.interval(name)) {
+        (Some(value), Some([low, high])) => format!("{value:.4} [{low:.4}, {high:.4}]"),
+        (Some(value), None) => format!("{value:.4}"),
+        _ => String::new(),
+    }
+}
+
+/// F1 of each class, one column per head.
+fn class_table(heads: &HeadMap<Option<Metrics>>, classes: &[String]) -> String {
+    let present: Vec<(Head, &Metrics)> = Head::ALL
+        .into_iter()
+        .filter_map(|h| Some((h, heads.get(h).as_ref()?)))
+        .collect();
+    if classes.is_empty() {
+        return String::new();
+    }
+    let f1 = |m: &Metrics, class: &str| {
+        let value = m
+            .per_class("f1")
+            .and_then(|all| all.iter().find(|(name, _)| name == class));
+        value.map_or_else(String::new, |(_, v)| format!("{v:.4}"))
+    };
+    let rows: Vec<Vec<String>> = classes
+        .iter()
+        .map(|c| {
+            std::iter::once(c.clone())
+                .chain(present.iter().map(|(_, m)| f1(m, c)))
+                .collect()
+        })
+        .collect();
+    let head: Vec<&str> = std::iter::once("f1 of class")
+        .chain(present.iter().map(|(h, _)| h.as_str()))
+        .collect();
+    ui::table(&head, &rows)
+}

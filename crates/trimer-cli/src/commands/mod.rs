@@ -1,0 +1,9 @@
+//! One file per verb.
+
+pub(crate) mod bench;
+pub(crate) mod corpus;
+pub(crate) mod eval;
+pub(crate) mod models;
+pub(crate) mod predict;
+pub(crate) mod quickstart;
+pub(crate) mod train;

@@ -1,0 +1,189 @@
+//! `trimer train`: train a model on a corpus, or continue a run.
+
+use crate::Answer;
+use crate::ui::{self, Hinted, TrainingView};
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use trimer_core::corpus::{Corpus, Split};
+use trimer_nn::burn::tensor::Device;
+use trimer_nn::config::parse_set;
+use trimer_nn::train::{Outcome, Overrides, RunDir, train_run};
+
+/// Arguments of `trimer train`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The corpus directory
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    corpus: Option<PathBuf>,
+    /// The model's id (see `trimer models`); `lfmim` unless the recipe says otherwise
+    #[arg(long, value_name = "ID", conflicts_with = "resume")]
+    model: Option<String>,
+    /// A TOML file with `[model]`, `[data]` and `[train]`: only what differs from the defaults
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    recipe: Option<PathBuf>,
+    /// Change one key, for instance `train.lr=1e-3` or `model.preset=released`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    sets: Vec<String>,
+    /// How many seeds to train, counted up from `--seed`
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "resume")]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1, value_name = "S", conflicts_with = "resume")]
+    seed: u64,
+    /// The run directory to make; `runs/<corpus>-<model>-<n>` by default
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Continue this run where it stands
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Where to compute: cpu, cuda:0 or wgpu
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
+    let device = trimer_nn::device::parse(&args.device)?;
+    let (run, corpus) = match &args.resume {
+        Some(path) => {
+            let run = RunDir::open(path)?;
+            let corpus = match &args.corpus {
+                Some(moved) => Corpus::open(moved)?,
+                None => run.open_corpus()?,
+            };
+            if corpus.fingerprint() != run.config.corpus_fingerprint {
+                return Err(Hinted::new(
+                    format!(
+                        "the corpus `{}` is not the one that the run was started on",
+                        corpus.path().display()
+                    ),
+                    "give the original corpus, or start a new run",
+                )
+                .into());
+            }
+            (run, corpus)
+        }
+        None => start(args)?,
+    };
+    train_to_end(&run, &corpus, &device)?;
+    super::eval::show(&run, &corpus, Split::Test, &device, args.json)?;
+    Ok(Answer::Yes)
+}
+
+/// Trains with a view on stderr, ending cleanly on Ctrl-C.
+pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<()> {
+    let (selector, _) = run.config.train.selector(run.config.task)?;
+    let mut view = TrainingView::new(selector);
+    let outcome = train_run(
+        run,
+        corpus,
+        &device.clone().autodiff(),
+        &stop_on_ctrl_c(),
+        &mut view,
+    );
+    view.finish();
+    if outcome? == Outcome::Interrupted {
+        return Err(Hinted::new(
+            "interrupted; everything up to the last step is saved",
+            format!(
+                "continue with `trimer train --resume {}`",
+                run.path.display()
+            ),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
+    let path = args.corpus.as_ref().ok_or_else(|| {
+        Hinted::new(
+            "no corpus is given",
+            "name one with `--corpus DIR`, or make one with `trimer corpus synth`",
+        )
+    })?;
+    let corpus = Corpus::open(path)?;
+    let mut overrides = match &args.recipe {
+        Some(file) => read_recipe(file)?,
+        None => Overrides::default(),
+    };
+    overrides.merge(parse_sets(&args.sets)?);
+    if args.seeds == 0 || args.seeds > 1000 {
+        return Err(Hinted::new(
+            format!("`--seeds {}` is out of range", args.seeds),
+            "expected 1 to 1000",
+        )
+        .into());
+    }
+    let seeds = (args.seed..args.seed + args.seeds).collect();
+    let config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
+    let run = RunDir::create(&out, config, &environment(&args.device))?;
+    ui::note(&format!("run directory: {}", out.display()));
+    Ok((run, corpus))
+}
+
+/// Reads a recipe file.
+pub(crate) fn read_recipe(file: &Path) -> anyhow::Result<Overrides> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the recipe `{}`", file.display()))?;
+    parse_recipe(&text).with_context(|| format!("in the recipe `{}`", file.display()))
+}
+
+/// Parses a recipe's text.
+pub(crate) fn parse_recipe(text: &str) -> anyhow::Result<Overrides> {
+    let table: toml::Table = toml::from_str(text)?;
+    Ok(Overrides::from_table(table)?)
+}
+
+fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
+    let mut table = toml::Table::new();
+    for set in sets {
+        parse_set(set, &mut table)?;
+    }
+    Ok(Overrides::from_table(table)?)
+}
+
+fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
+    let name = |n: usize| Path::new("runs").join(format!("{corpus}-{model}-{n}"));
+    let mut n = 1;
+    while name(n).exists() {
+        n += 1;
+    }
+    name(n)
+}
+
+/// Versions and machine, as stored with a run.
+pub(crate) fn environment(device: &str) -> serde_json::Value {
+    serde_json::json!({
+        "trimer": env!("CARGO_PKG_VERSION"),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "threads": rayon::current_num_threads(),
+        "device": device,
+        "command": std::env::args().collect::<Vec<_>>(),
+    })
+}
+
+/// A flag that the first Ctrl-C sets; the second ends the process at once.
+fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let installed = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the user insists")]
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = installed {
+        ui::warn(&format!("Ctrl-C ends the process at once: {error}"));
+    }
+    stop
+}

@@ -1,0 +1,240 @@
+//! Everything that is printed: data to stdout, everything else to stderr.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this file alone prints"
+)]
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use trimer_core::corpus::CorpusError;
+use trimer_core::corpus::synth::SynthError;
+use trimer_core::import::ImportError;
+use trimer_core::{Head, Hint};
+use trimer_nn::NnError;
+use trimer_nn::train::{EpochReport, Observer, StepReport};
+
+/// Prints data, as it is, with a line end.
+pub(crate) fn data(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{}", text.trim_end_matches('\n'))
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        // The reader has seen enough, as with `trimer models | head -1`: that is no failure.
+        #[expect(
+            clippy::exit,
+            reason = "nothing is left to do for a reader that has gone"
+        )]
+        std::process::exit(0);
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    data(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Says what is going on.
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Tells of a doubt.
+pub(crate) fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
+/// Tells why a command failed: message, causes, hint.
+pub(crate) fn fail(error: &anyhow::Error) {
+    eprintln!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        if text != last {
+            eprintln!("  caused by: {text}");
+        }
+        last = text;
+    }
+    if let Some(hint) = error.chain().find_map(hint_of) {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(Hinted { hint, .. }) = cause.downcast_ref() {
+        return Some(hint.clone());
+    }
+    let hinted: Option<&dyn Hint> = cause
+        .downcast_ref::<NnError>()
+        .map(|e| e as &dyn Hint)
+        .or_else(|| cause.downcast_ref::<CorpusError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint));
+    hinted.and_then(Hint::hint)
+}
+
+/// An error of the command line itself, with its hint.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    message: String,
+    hint: String,
+}
+
+impl Hinted {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// Does nothing on purpose: [`data`] handles a reader that has gone, so that the process needs no
+/// signal handler of its own.
+pub(crate) const fn end_quietly_on_broken_pipe() {}
+
+/// A bar over `total` things on a terminal; nothing elsewhere.
+pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} left {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// A table with aligned columns; numbers right, words left.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([head[column].chars().count()])
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let pad = widths
+                .get(column)
+                .map_or(0, |w| w.saturating_sub(cell.chars().count()));
+            let numeric = cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.');
+            if column > 0 {
+                line.push_str("  ");
+            }
+            if numeric && column > 0 {
+                line.push_str(&" ".repeat(pad));
+                line.push_str(cell);
+            } else {
+                line.push_str(cell);
+                line.push_str(&" ".repeat(pad));
+            }
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// Shows training: a bar on a terminal, a line per epoch everywhere.
+pub(crate) struct TrainingView {
+    bar: Option<ProgressBar>,
+    /// What the selecting metric is called.
+    pub(crate) selector: String,
+}
+
+impl TrainingView {
+    pub(crate) fn new(selector: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} left {eta}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self {
+            bar,
+            selector: selector.to_owned(),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Observer for TrainingView {
+    fn message(&mut self, text: &str) {
+        self.line(text);
+    }
+
+    fn warning(&mut self, text: &str) {
+        self.line(&format!("warning: {text}"));
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let Some(bar) = &self.bar else { return };
+        let done = (report.epoch - 1) * report.steps_per_epoch + report.step;
+        bar.set_length((report.epochs * report.steps_per_epoch) as u64);
+        bar.set_prefix(format!(
+            "seed {} epoch {}/{}",
+            report.seed, report.epoch, report.epochs
+        ));
+        let mut losses = String::from("loss");
+        for head in Head::ALL {
+            if let Some(loss) = report.losses.get(head) {
+                let _ = write!(losses, " {head} {loss:.3}");
+            }
+        }
+        bar.set_message(format!("{losses} {:.0} utterances/s", report.samples_per_s));
+        bar.set_position(done as u64);
+    }
+
+    fn epoch(&mut self, seed: u64, report: &EpochReport) {
+        let valid = report
+            .selector
+            .map_or_else(String::new, |v| format!("  valid {} {v:.4}", self.selector));
+        let star = if report.is_best { " *" } else { "" };
+        self.line(&format!(
+            "seed {seed}  epoch {:>3}  loss {:.4}{valid}{star}  {:.0} utterances/s",
+            report.epoch, report.train_loss, report.samples_per_s
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_aligned_to_the_right() {
+        let text = table(
+            &["name", "n"],
+            &[vec!["a".into(), "5".into()], vec!["b".into(), "12".into()]],
+        );
+        assert_eq!(text, "name  n\na      5\nb     12\n");
+    }
+}

@@ -1,0 +1,146 @@
+//! What a model reads: the sequences and labels of a few utterances.
+
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use trimer_core::{HeadMap, ModalityMap, ModalitySet};
+
+/// One modality of a batch, padded on the right to a common length.
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    /// `[batch, time, feature]`; zero where padded.
+    pub values: Tensor<3>,
+    /// `[batch, time]`, true = padding.
+    pub pad_mask: Tensor<2, Bool>,
+}
+
+impl Sequence {
+    /// Sequences of the given real lengths from row-major `[batch, time, feature]` values.
+    pub fn new(values: Vec<f32>, shape: [usize; 3], lengths: &[usize], device: &Device) -> Self {
+        let [batch, time, _] = shape;
+        let mut pad = vec![false; batch * time];
+        for (row, &length) in pad.chunks_mut(time.max(1)).zip(lengths) {
+            row.iter_mut().skip(length).for_each(|cell| *cell = true);
+        }
+        // The graph only starts at the parameters, so the data may live on the plain device.
+        Self {
+            values: Tensor::from_data(TensorData::new(values, shape), device),
+            pad_mask: Tensor::from_data(TensorData::new(pad, [batch, time]), device),
+        }
+    }
+}
+
+/// A few utterances. At utterance level time runs over the frames of one utterance.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Row numbers in the corpus.
+    pub indices: Vec<usize>,
+    /// The features; `None` where the model does not read a modality.
+    pub sequences: ModalityMap<Option<Sequence>>,
+    /// Class index per head and utterance.
+    pub labels: HeadMap<Vec<Option<u32>>>,
+    /// Score per head and utterance.
+    pub scores: HeadMap<Vec<Option<f32>>>,
+}
+
+impl Batch {
+    /// How many utterances the batch holds.
+    pub const fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether the batch holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+}
+
+/// Which frames are kept when a sequence is longer than the model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// The first frames (LFMIM's released code).
+    #[default]
+    First,
+    /// Frames at equal distances, the first and the last among them (LFMIM's paper, audio).
+    Uniform,
+}
+
+impl Sampling {
+    /// The source frame of every kept frame: at most `length` of `available`.
+    ///
+    /// `Uniform` takes `round(i (available - 1) / (length - 1))`.
+    pub fn kept_frames(self, available: usize, length: usize) -> impl Iterator<Item = usize> {
+        let kept = available.min(length);
+        let spread = self == Self::Uniform && available > length && length > 1;
+        let step = if spread {
+            (available - 1) as f64 / (length - 1) as f64
+        } else {
+            1.0
+        };
+        (0..kept).map(move |i| {
+            if spread {
+                (i as f64 * step).round_ties_even() as usize
+            } else {
+                i
+            }
+        })
+    }
+}
+
+/// What a model expects of its input: fixed when the model is built, stored with its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Width of a frame per modality; `None` where the model does not read it.
+    pub dims: ModalityMap<Option<usize>>,
+    /// Frames per utterance after cutting and padding.
+    pub lengths: ModalityMap<usize>,
+    /// How longer sequences are cut.
+    pub sampling: ModalityMap<Sampling>,
+}
+
+impl InputSpec {
+    /// The modalities that the model reads.
+    pub fn modalities(&self) -> ModalitySet {
+        self.dims
+            .iter()
+            .filter(|(_, dim)| dim.is_some())
+            .map(|(m, _)| m)
+            .collect()
+    }
+}
+
+/// Copies the kept frames of one utterance into its zeroed place in a batch.
+///
+/// # Shapes
+/// - `source`: `[available, dim]`, row-major
+/// - `out`: `[time, dim]`, zero where nothing is written
+pub fn copy_frames(
+    source: &[f32],
+    available: usize,
+    dim: usize,
+    time: usize,
+    sampling: Sampling,
+    out: &mut [f32],
+) {
+    for (i, frame) in sampling.kept_frames(available, time).enumerate() {
+        out[i * dim..(i + 1) * dim].copy_from_slice(&source[frame * dim..(frame + 1) * dim]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_sampling_keeps_both_ends() {
+        let kept: Vec<_> = Sampling::Uniform.kept_frames(10, 4).collect();
+        assert_eq!(kept, [0, 3, 6, 9]);
+    }
+
+    #[test]
+    fn short_sequences_are_kept_whole() {
+        let kept: Vec<_> = Sampling::Uniform.kept_frames(3, 4).collect();
+        assert_eq!(kept, [0, 1, 2]);
+        assert_eq!(Sampling::First.kept_frames(9, 4).last(), Some(3));
+    }
+}

@@ -1,0 +1,148 @@
+//! What can go wrong between a configuration and a trained model.
+
+use std::path::PathBuf;
+use trimer_core::Hint;
+
+/// A configuration that cannot be used, or weights that do not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NnError {
+    /// A configuration value outside its range.
+    #[error("`{key} = {value}` is out of range; expected {expected}")]
+    ConfigRange {
+        /// Dotted name of the key.
+        key: String,
+        /// What was given.
+        value: String,
+        /// The allowed range, in words.
+        expected: String,
+    },
+    /// A key that nothing reads.
+    #[error("unknown configuration key `{key}`")]
+    UnknownKey {
+        /// Dotted name of the key.
+        key: String,
+        /// The closest known key, or the list of known ones.
+        known: String,
+    },
+    /// A value of the wrong type.
+    #[error("`{key}` cannot be read: {reason}")]
+    ConfigType {
+        /// Dotted name of the key.
+        key: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A model id that is not registered.
+    #[error("unknown model `{id}`")]
+    UnknownModel {
+        /// What was asked for.
+        id: String,
+        /// Registered ids.
+        known: String,
+    },
+    /// The corpus cannot serve this model or task.
+    #[error("{reason}")]
+    Corpus {
+        /// What is missing or inconsistent.
+        reason: String,
+        /// What to try.
+        hint: String,
+    },
+    /// A device that this binary or machine does not have.
+    #[error("device `{device}` cannot be used: {reason}")]
+    Device {
+        /// What was asked for.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A weights file whose tensors are not those of the model.
+    #[error("`{}` does not hold the weights of this model: {reason}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Missing, surplus or misshapen keys by name.
+        reason: String,
+    },
+    /// A run directory that cannot be used.
+    #[error("`{}`: {reason}", path.display())]
+    Run {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to try.
+        hint: String,
+    },
+    /// Training went out of bounds.
+    #[error("the training loss became {value} in epoch {epoch}, step {step}")]
+    Diverged {
+        /// NaN or infinite.
+        value: f64,
+        /// From 1.
+        epoch: usize,
+        /// From 1 within the epoch.
+        step: usize,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A corpus could not be read.
+    #[error(transparent)]
+    CorpusFile(#[from] trimer_core::corpus::CorpusError),
+    /// A PyTorch checkpoint could not be read.
+    #[error(transparent)]
+    Torch(#[from] trimer_core::store::torch::TorchError),
+    /// Predictions could not be judged.
+    #[error(transparent)]
+    Metric(#[from] trimer_core::metrics::MetricError),
+}
+
+impl NnError {
+    /// An I/O error with its file.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+impl Hint for NnError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownKey { known, .. } | Self::UnknownModel { known, .. } => Some(known.clone()),
+            Self::Corpus { hint, .. } | Self::Run { hint, .. } => Some(hint.clone()),
+            Self::Weights { .. } => {
+                Some("a model is fully described by its run directory; give the run that wrote the weights".into())
+            }
+            Self::Diverged { .. } => {
+                Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`".into())
+            }
+            Self::Device { .. } => Some("`--device cpu` always works".into()),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
+            }
+            Self::CorpusFile(e) => e.hint(),
+            Self::Torch(e) => e.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Result of this crate.
+pub type Result<T, E = NnError> = std::result::Result<T, E>;

@@ -1,0 +1,36 @@
+//! A small classifier: linear layers with ReLU between them.
+
+use super::{Initializer, Linear};
+use burn::module::Module;
+use burn::tensor::{Tensor, activation::relu};
+
+/// Linear layers with ReLU between, none after the last.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// In order of use.
+    pub layers: Vec<Linear>,
+}
+
+impl Mlp {
+    /// One layer per neighbouring pair of `widths`.
+    pub fn new(widths: &[usize], init: &mut Initializer) -> Self {
+        let layers = widths
+            .windows(2)
+            .map(|w| Linear::new(w[0], w[1], init))
+            .collect();
+        Self { layers }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, widths[0]]`
+    /// - result: `[batch, widths[last]]`
+    pub fn forward(&self, mut x: Tensor<2>) -> Tensor<2> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x = relu(x);
+            }
+            x = layer.forward(x);
+        }
+        x
+    }
+}

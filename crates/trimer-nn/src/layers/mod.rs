@@ -1,0 +1,21 @@
+//! Layers that several models share. Each file has the layer's configuration, the layer and its
+//! forward pass; parameters have the names and the layout of the PyTorch modules they mirror, so
+//! that checkpoints travel in both directions.
+
+mod attention;
+mod dropout;
+mod init;
+mod layer_norm;
+mod linear;
+mod mlp;
+mod positional;
+mod transformer_block;
+
+pub use attention::{AttentionMask, MultiHeadAttention};
+pub use dropout::dropout;
+pub use init::Initializer;
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use positional::SinusoidalPositions;
+pub use transformer_block::{BlockConfig, TransformerBlock};

@@ -1,0 +1,113 @@
+//! The transformer block of LFMIM, with norms on the branch outputs as well.
+
+use super::{Initializer, LayerNorm, Linear, MultiHeadAttention};
+use crate::recorder::Recorder;
+use burn::module::Module;
+use burn::tensor::{Bool, Tensor};
+use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
+
+/// Sizes and dropout of a [`TransformerBlock`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockConfig {
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Heads of the attention; divides `d_model`.
+    pub n_heads: usize,
+    /// Width of the hidden layer of the feed-forward part.
+    pub d_ff: usize,
+    /// Dropout on the attention weights.
+    pub p_attn: f64,
+    /// Dropout after the ReLU.
+    pub p_mlp: f64,
+    /// How many blocks the tower has: output projections start smaller in deep towers.
+    pub depth: usize,
+}
+
+/// `x + ln_12(MHA(ln_1(x)))`, then `x + ln_22(W_proj drop(relu(W_fc ln_2(x))))`.
+///
+/// Source: LFMIM's released code; the two norms on the branch outputs are part of the model.
+#[derive(Module, Debug)]
+pub struct TransformerBlock {
+    /// Self attention.
+    pub attn: MultiHeadAttention,
+    /// Before the attention.
+    pub ln_1: LayerNorm,
+    /// After the attention, before the sum.
+    pub ln_12: LayerNorm,
+    /// Before the feed-forward part.
+    pub ln_2: LayerNorm,
+    /// After the feed-forward part, before the sum.
+    pub ln_22: LayerNorm,
+    /// `d_model -> d_ff`.
+    pub c_fc: Linear,
+    /// `d_ff -> d_model`.
+    pub c_proj: Linear,
+    /// Probability of dropping a hidden unit of the feed-forward part.
+    #[module(skip)]
+    pub p_mlp: f64,
+}
+
+impl TransformerBlock {
+    /// Initial values of the released code (specification LFMIM §5): normal weights with standard
+    /// deviation `d^-½` (input projection), `d^-½ (2 depth)^-½` (both output projections) and
+    /// `(2d)^-½` (first feed-forward layer).
+    pub fn new(cfg: &BlockConfig, init: &mut Initializer) -> Self {
+        let d = cfg.d_model as f64;
+        let std_in = d.powf(-0.5);
+        let std_out = std_in * (2.0 * cfg.depth as f64).powf(-0.5);
+        let mut c_fc = Linear::new(cfg.d_model, cfg.d_ff, init);
+        c_fc.weight = init.normal([cfg.d_ff, cfg.d_model], (2.0 * d).powf(-0.5));
+        let mut c_proj = Linear::new(cfg.d_ff, cfg.d_model, init);
+        c_proj.weight = init.normal([cfg.d_model, cfg.d_ff], std_out);
+        Self {
+            attn: MultiHeadAttention::new(
+                cfg.d_model,
+                cfg.n_heads,
+                cfg.p_attn,
+                [std_in, std_out],
+                init,
+            ),
+            ln_1: LayerNorm::new(cfg.d_model, init),
+            ln_12: LayerNorm::new(cfg.d_model, init),
+            ln_2: LayerNorm::new(cfg.d_model, init),
+            ln_22: LayerNorm::new(cfg.d_model, init),
+            c_fc,
+            c_proj,
+            p_mlp: cfg.p_mlp,
+        }
+    }
+
+    /// # Shapes
+    /// - `x` and result: `[batch, time, d_model]`
+    /// - `pad_mask`: `[batch, time]`, true = padding, which nothing attends to
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        pad_mask: Option<Tensor<2, Bool>>,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let weights = BlockWeights {
+            ln_1_weight: self.ln_1.weight.val(),
+            ln_1_bias: self.ln_1.bias.val(),
+            in_proj_weight: self.attn.in_proj_weight.val(),
+            in_proj_bias: self.attn.in_proj_bias.val(),
+            out_proj_weight: self.attn.out_proj.weight.val(),
+            out_proj_bias: self.attn.out_proj.bias.val(),
+            ln_12_weight: self.ln_12.weight.val(),
+            ln_12_bias: self.ln_12.bias.val(),
+            ln_2_weight: self.ln_2.weight.val(),
+            ln_2_bias: self.ln_2.bias.val(),
+            fc_weight: self.c_fc.weight.val(),
+            fc_bias: self.c_fc.bias.val(),
+            proj_weight: self.c_proj.weight.val(),
+            proj_bias: self.c_proj.bias.val(),
+            ln_22_weight: self.ln_22.weight.val(),
+            ln_22_bias: self.ln_22.bias.val(),
+        };
+        let mut options = BlockOptions::new(self.attn.n_heads);
+        if rec.is_training() {
+            options = options.with_dropout(self.attn.p_dropout, self.p_mlp, rec.next_seed());
+        }
+        lfmim_block(x, weights, pad_mask, &options)
+    }
+}

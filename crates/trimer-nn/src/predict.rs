@@ -1,0 +1,188 @@
+//! From a model and rows of a corpus to numbers that metrics understand.
+
+use crate::data::Loader;
+use crate::error::Result;
+use crate::models::{FusionModel, Task};
+use crate::recorder::Recorder;
+use crate::weights::to_vec;
+use burn::tensor::{Device, Tensor, activation::softmax};
+use serde::Serialize;
+use trimer_core::corpus::{Corpus, Split};
+use trimer_core::metrics::{
+    ClassificationPrediction, EvaluationOptions, Metrics, evaluate_classification_seeds,
+    evaluate_regression_seeds,
+};
+use trimer_core::{Head, HeadMap};
+
+/// What a model said about some utterances.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Predictions {
+    /// Row numbers in the corpus.
+    pub indices: Vec<usize>,
+    /// Per head: probabilities (classes) or scores, row-major `[utterance, output]`.
+    pub outputs: HeadMap<Option<Vec<f64>>>,
+    /// Width of an output.
+    pub n_outputs: usize,
+}
+
+impl Predictions {
+    /// The most likely class of each utterance; the lowest index wins a tie.
+    pub fn classes(&self, head: Head) -> Option<Vec<u32>> {
+        let rows = self
+            .outputs
+            .get(head)
+            .as_ref()?
+            .chunks(self.n_outputs.max(1));
+        Some(
+            rows.map(|row| trimer_core::metrics::probability::arg_max(row) as u32)
+                .collect(),
+        )
+    }
+
+    /// Heads that said something.
+    pub fn heads(&self) -> impl Iterator<Item = Head> {
+        Head::ALL
+            .into_iter()
+            .filter(|h| self.outputs.get(*h).is_some())
+    }
+}
+
+/// Runs the model in evaluation over `rows`.
+///
+/// `model` and `device` must be without autodiff (`model.valid()`, `device.inner()`).
+pub fn predict<M: FusionModel>(
+    model: &M,
+    loader: &Loader<'_>,
+    rows: &[usize],
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Predictions {
+    let n_outputs = task.n_outputs();
+    let mut outputs = HeadMap::<Option<Vec<f64>>>::default();
+    for chunk in rows.chunks(batch_size.max(1)) {
+        let batch = loader.batch(chunk, device);
+        let output = model.forward(&batch, &mut Recorder::eval());
+        for (head, logits) in output.logits.iter() {
+            let Some(logits) = logits.clone() else {
+                continue;
+            };
+            outputs
+                .get_mut(head)
+                .get_or_insert_default()
+                .extend(probabilities(logits, task));
+        }
+    }
+    Predictions {
+        indices: rows.to_vec(),
+        outputs,
+        n_outputs,
+    }
+}
+
+fn probabilities(logits: Tensor<2>, task: Task) -> impl Iterator<Item = f64> {
+    let values = match task {
+        Task::Classification { .. } => softmax(logits, 1),
+        Task::Regression => logits,
+    };
+    to_vec(values).into_iter().map(f64::from)
+}
+
+/// Rows of a split that carry the label (or score) of `column`.
+pub fn labelled_rows(corpus: &Corpus, split: Split, task: Task, column: Head) -> Vec<usize> {
+    let rows = corpus.utterances();
+    let labelled = |i: &usize| match task {
+        Task::Classification { .. } => rows[*i].labels.get(column).is_some(),
+        Task::Regression => rows[*i].scores.get(column).is_some(),
+    };
+    corpus.indices(split).into_iter().filter(labelled).collect()
+}
+
+/// Judges the predictions of several seeds on the same rows, head by head, each against its own
+/// label column. Heads without any labelled row are left out.
+///
+/// # Errors
+/// When the predictions do not fit one another.
+pub fn evaluate(
+    corpus: &Corpus,
+    seeds: &[&Predictions],
+    columns: &HeadMap<Head>,
+    task: Task,
+    classes: &[String],
+    score_range: Option<[f64; 2]>,
+    options: &EvaluationOptions,
+) -> Result<HeadMap<Option<Metrics>>> {
+    let mut all = HeadMap::default();
+    let Some(first) = seeds.first() else {
+        return Ok(all);
+    };
+    let rows = corpus.utterances();
+    for head in first.heads() {
+        let column = *columns.get(head);
+        match task {
+            Task::Classification { n_classes } => {
+                let kept: Vec<(usize, u32)> = keep(first, |i| *rows[i].labels.get(column));
+                let truth: Vec<u32> = kept.iter().map(|(_, y)| *y).collect();
+                let probs: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
+                let preds: Vec<Vec<u32>> = probs
+                    .iter()
+                    .map(|p| {
+                        p.chunks(n_classes)
+                            .map(|r| trimer_core::metrics::probability::arg_max(r) as u32)
+                            .collect()
+                    })
+                    .collect();
+                let predictions: Vec<_> = preds
+                    .iter()
+                    .zip(&probs)
+                    .map(|(pred, p)| ClassificationPrediction {
+                        pred,
+                        probabilities: Some(p),
+                    })
+                    .collect();
+                if !truth.is_empty() {
+                    *all.get_mut(head) = Some(evaluate_classification_seeds(
+                        &truth,
+                        &predictions,
+                        classes,
+                        options,
+                    )?);
+                }
+            }
+            Task::Regression => {
+                let kept: Vec<(usize, f32)> = keep(first, |i| *rows[i].scores.get(column));
+                let truth: Vec<f64> = kept.iter().map(|(_, y)| f64::from(*y)).collect();
+                let preds: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
+                let preds: Vec<&[f64]> = preds.iter().map(Vec::as_slice).collect();
+                if !truth.is_empty() {
+                    *all.get_mut(head) = Some(evaluate_regression_seeds(
+                        &truth,
+                        &preds,
+                        score_range,
+                        options,
+                    )?);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Positions within the predictions whose row has a label, with it.
+fn keep<T>(predictions: &Predictions, label: impl Fn(usize) -> Option<T>) -> Vec<(usize, T)> {
+    let positions = predictions.indices.iter().enumerate();
+    positions
+        .filter_map(|(position, &row)| Some((position, label(row)?)))
+        .collect()
+}
+
+/// The outputs of a head at the kept positions.
+fn select<T>(predictions: &Predictions, head: Head, kept: &[(usize, T)]) -> Vec<f64> {
+    let n = predictions.n_outputs;
+    let Some(outputs) = predictions.outputs.get(head) else {
+        return Vec::new();
+    };
+    kept.iter()
+        .flat_map(|(at, _)| outputs[at * n..(at + 1) * n].iter().copied())
+        .collect()
+}

@@ -1,0 +1,89 @@
+//! What travels with a forward pass beside the batch: the mode, the random numbers and the taps.
+
+use burn::tensor::Tensor;
+use std::collections::BTreeMap;
+
+/// Companion of one forward pass.
+///
+/// It tells whether the pass trains, hands out the seeds of the dropout masks, and keeps the
+/// activations that somebody asked for. A model draws its masks from here and never from global
+/// state, so that the same seed gives the same pass whatever else runs in the process.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    training: bool,
+    seed: u64,
+    draws: u64,
+    wanted: Option<Vec<String>>,
+    taps: BTreeMap<String, Tensor<3>>,
+}
+
+impl Recorder {
+    /// For evaluation: dropout does nothing, no tap is kept.
+    pub fn eval() -> Self {
+        Self::default()
+    }
+
+    /// For a training step whose masks follow from `seed`.
+    pub fn train(seed: u64) -> Self {
+        Self {
+            training: true,
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// Asks for the activations whose name starts with one of `prefixes`.
+    #[must_use]
+    pub fn with_taps(mut self, prefixes: Vec<String>) -> Self {
+        self.wanted = Some(prefixes);
+        self
+    }
+
+    /// Whether this pass trains (dropout active).
+    pub const fn is_training(&self) -> bool {
+        self.training
+    }
+
+    /// A fresh seed for one random layer of this pass; the n-th call always gives the n-th seed.
+    pub fn next_seed(&mut self) -> u64 {
+        self.draws += 1;
+        mix(self.seed ^ mix(self.draws))
+    }
+
+    /// Keeps `activation` (`[batch, time, feature]`) under `name` if somebody asked for it.
+    pub fn tap(&mut self, name: &str, activation: &Tensor<3>) {
+        if let Some(wanted) = &self.wanted
+            && wanted
+                .iter()
+                .any(|prefix| name.starts_with(prefix.as_str()))
+        {
+            self.taps.insert(name.to_owned(), activation.clone());
+        }
+    }
+
+    /// The activations kept so far, by name.
+    pub const fn taps(&self) -> &BTreeMap<String, Tensor<3>> {
+        &self.taps
+    }
+}
+
+/// The finaliser of SplitMix64: a bijection of 64 bits that passes statistical tests as a hash.
+pub(crate) const fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_repeat_for_the_same_step_and_differ_between_layers() {
+        let (mut a, mut b) = (Recorder::train(3), Recorder::train(3));
+        let first = a.next_seed();
+        assert_eq!(first, b.next_seed());
+        assert_ne!(first, a.next_seed());
+    }
+}

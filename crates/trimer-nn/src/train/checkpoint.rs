@@ -1,0 +1,168 @@
+//! One file that holds everything needed to continue: weights, optimizer, position, selection.
+
+use crate::data::Normaliser;
+use crate::error::{NnError, Result};
+use crate::models::FusionModel;
+use crate::optim::Optimizer;
+use crate::weights::{NamedTensor, load_state_dict, read_file, state_dict, write_safetensors};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use trimer_core::{HeadMap, Modality};
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are complete.
+    pub epoch: usize,
+    /// Steps of the current epoch that are done.
+    pub step: usize,
+    /// Steps done in all.
+    pub global_step: u64,
+    /// Sums over the current epoch: loss per head, weighted total, and utterances seen.
+    pub loss_sums: HeadMap<f64>,
+    /// Sum of the weighted totals.
+    pub total_sum: f64,
+    /// Utterances seen in the current epoch.
+    pub seen: usize,
+    /// Best value of the selecting metric so far, with its epoch (from 1).
+    pub best: Option<(f64, usize)>,
+    /// Epochs since the best.
+    pub bad_epochs: usize,
+    /// What the plateau schedule has come to.
+    pub plateau_factor: f64,
+    /// Epochs without improvement as the plateau schedule counts them.
+    pub plateau_bad: usize,
+    /// Training is over: only selection's result remains to be judged.
+    pub finished: bool,
+}
+
+/// Writes a checkpoint that training can continue from.
+///
+/// # Errors
+/// When the file cannot be written; an older one is then still whole.
+pub fn save<M: FusionModel>(
+    path: &Path,
+    model: &M,
+    optimizer: &Optimizer,
+    normaliser: &Normaliser,
+    progress: &Progress,
+) -> Result<()> {
+    let mut tensors = BTreeMap::new();
+    insert(&mut tensors, "model", state_dict(model));
+    insert(&mut tensors, "optimizer", optimizer.state());
+    insert(&mut tensors, "normaliser", normaliser_state(normaliser));
+    let progress = serde_json::to_string(progress).map_err(|e| NnError::Weights {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })?;
+    write_safetensors(path, &tensors, &[("progress", progress)])
+}
+
+/// Writes the weights alone, under the reference's names, with the normalisation.
+///
+/// # Errors
+/// When the file cannot be written; an older one is then still whole.
+pub fn save_weights<M: FusionModel>(
+    path: &Path,
+    model: &M,
+    normaliser: &Normaliser,
+    about: &[(&str, String)],
+) -> Result<()> {
+    let mut tensors = state_dict(model);
+    insert(&mut tensors, "normaliser", normaliser_state(normaliser));
+    write_safetensors(path, &tensors, about)
+}
+
+/// Reads what [`save_weights`] wrote.
+///
+/// # Errors
+/// When the file cannot be read or belongs to another model.
+pub fn load_weights<M: FusionModel>(path: &Path, model: M) -> Result<(M, Normaliser)> {
+    let (mut tensors, _) = read_file(path)?;
+    let normaliser = take_normaliser(&mut tensors);
+    let model = load_state_dict(model, &tensors).map_err(|reason| NnError::Weights {
+        path: path.to_owned(),
+        reason,
+    })?;
+    Ok((model, normaliser))
+}
+
+/// Reads what [`save`] wrote.
+///
+/// # Errors
+/// When the file cannot be read or belongs to another model.
+pub fn load<M: FusionModel>(
+    path: &Path,
+    model: M,
+    optimizer: &mut Optimizer,
+    device: &Device,
+) -> Result<(M, Normaliser, Progress)> {
+    let (mut tensors, metadata) = read_file(path)?;
+    let bad = |reason: String| NnError::Weights {
+        path: path.to_owned(),
+        reason,
+    };
+    let progress = metadata
+        .get("progress")
+        .ok_or_else(|| bad("it holds no training state".into()))?;
+    let progress: Progress = serde_json::from_str(progress).map_err(|e| bad(e.to_string()))?;
+    let normaliser = take_normaliser(&mut tensors);
+    optimizer.load_state(&take(&mut tensors, "optimizer"), device);
+    let model = load_state_dict(model, &take(&mut tensors, "model")).map_err(bad)?;
+    Ok((model, normaliser, progress))
+}
+
+fn insert(
+    all: &mut BTreeMap<String, NamedTensor>,
+    prefix: &str,
+    some: BTreeMap<String, NamedTensor>,
+) {
+    all.extend(some.into_iter().map(|(k, v)| (format!("{prefix}.{k}"), v)));
+}
+
+/// Removes the tensors whose name starts with `prefix.` and gives them without it.
+fn take(all: &mut BTreeMap<String, NamedTensor>, prefix: &str) -> BTreeMap<String, NamedTensor> {
+    let start = format!("{prefix}.");
+    let (some, rest) = std::mem::take(all)
+        .into_iter()
+        .partition(|(k, _)| k.starts_with(&start));
+    *all = rest;
+    let some: BTreeMap<String, NamedTensor> = some;
+    some.into_iter()
+        .map(|(k, v)| (k[start.len()..].to_owned(), v))
+        .collect()
+}
+
+fn normaliser_state(normaliser: &Normaliser) -> BTreeMap<String, NamedTensor> {
+    let mut all = BTreeMap::new();
+    for (modality, pair) in normaliser.shift_scale.iter() {
+        if let Some((shift, scale)) = pair {
+            for (name, values) in [("shift", shift), ("scale", scale)] {
+                let tensor = NamedTensor {
+                    shape: vec![values.len()],
+                    values: values.clone(),
+                };
+                all.insert(format!("{modality}.{name}"), tensor);
+            }
+        }
+    }
+    all
+}
+
+fn take_normaliser(all: &mut BTreeMap<String, NamedTensor>) -> Normaliser {
+    let mut state = take(all, "normaliser");
+    let mut normaliser = Normaliser::default();
+    for modality in Modality::ALL {
+        let mut part = |name: &str| {
+            state
+                .remove(&format!("{modality}.{name}"))
+                .map(|t| t.values)
+        };
+        if let (Some(shift), Some(scale)) = (part("shift"), part("scale")) {
+            *normaliser.shift_scale.get_mut(modality) = Some((shift, scale));
+        }
+    }
+    normaliser
+}

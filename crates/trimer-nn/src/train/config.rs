@@ -1,0 +1,431 @@
+//! What a run is asked to do: raw tables in, a checked and fully resolved configuration out.
+
+use super::schedule::ScheduleConfig;
+use crate::batch::{InputSpec, Sampling};
+use crate::config::{check_range, overlay};
+use crate::data::{Normalise, input_spec};
+use crate::error::{NnError, Result};
+use crate::models::{ModelConfig, Task};
+use crate::optim::OptimizerConfig;
+use serde::{Deserialize, Serialize};
+use trimer_core::corpus::{Corpus, Split};
+use trimer_core::error::nearest;
+use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+
+/// What is to be predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskChoice {
+    /// Classes where the corpus has them, else scores.
+    #[default]
+    Auto,
+    /// Classes.
+    Classification,
+    /// Scores.
+    Regression,
+}
+
+/// How features are read.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// What is to be predicted.
+    pub task: TaskChoice,
+    /// Modalities to read; empty = all that the corpus has.
+    pub modalities: Vec<Modality>,
+    /// Frames per utterance; 0 = the model's, at most the longest of the train split.
+    pub lengths: ModalityMap<usize>,
+    /// How longer sequences are cut: `auto` (the model's way), `first` or `uniform`.
+    pub sampling: ModalityMap<SamplingChoice>,
+    /// Common scale.
+    pub normalise: Normalise,
+}
+
+/// [`Sampling`], or what the model prescribes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingChoice {
+    /// The model's way.
+    #[default]
+    Auto,
+    /// The first frames.
+    First,
+    /// Frames at equal distances.
+    Uniform,
+}
+
+/// Which labels the unimodal heads learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnimodalLabels {
+    /// Their own where the corpus has that column, else the multimodal one.
+    #[default]
+    Auto,
+    /// Their own only; a head without labels is not trained.
+    Own,
+    /// The multimodal label for every head (the ablation LFMIM-ML).
+    Multimodal,
+}
+
+/// Weights of the classes in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// All one.
+    #[default]
+    None,
+    /// Inversely proportional to the class's frequency in the train split, mean one.
+    Balanced,
+}
+
+/// Loss of a regression head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegressionLoss {
+    /// Mean absolute error.
+    #[default]
+    L1,
+    /// Mean squared error.
+    Mse,
+}
+
+/// What decides which epoch's weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// The epoch that was best on validation.
+    #[default]
+    Best,
+    /// The last epoch; needs no validation split.
+    Last,
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the train split.
+    pub epochs: usize,
+    /// Utterances per step.
+    pub batch_size: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Largest joint norm of the gradients; 0 = no limit.
+    pub clip_norm: f64,
+    /// Share of the target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Weights of the classes.
+    pub class_weights: ClassWeights,
+    /// Loss of a regression head.
+    pub regression_loss: RegressionLoss,
+    /// Labels of the unimodal heads.
+    pub unimodal_labels: UnimodalLabels,
+    /// Weight of each head's loss (β of the LFMIM paper).
+    pub beta: HeadMap<f64>,
+    /// Which epoch is kept.
+    pub select: Select,
+    /// Validation metric that selects; empty = `accuracy`, or `mae` for scores.
+    pub select_metric: String,
+    /// Head whose metric selects.
+    pub select_head: Head,
+    /// Epochs without improvement after which training stops; 0 = never.
+    pub patience: usize,
+    /// Steps between checkpoints within an epoch; 0 = only after each epoch.
+    pub checkpoint_steps: usize,
+    /// The rule that turns gradients into steps.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    pub schedule: ScheduleConfig,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch_size: 24,
+            lr: 5e-4,
+            clip_norm: 1.0,
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            regression_loss: RegressionLoss::L1,
+            unimodal_labels: UnimodalLabels::Auto,
+            beta: HeadMap {
+                text: 1.0,
+                audio: 1.0,
+                vision: 1.0,
+                multimodal: 1.0,
+            },
+            select: Select::Best,
+            select_metric: String::new(),
+            select_head: Head::Multimodal,
+            patience: 0,
+            checkpoint_steps: 0,
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+        }
+    }
+}
+
+/// Metrics that may select, with whether higher is better; the first is the default of its task.
+pub const SELECT_CLASSIFICATION: [(&str, bool); 6] = [
+    ("accuracy", true),
+    ("weighted_f1", true),
+    ("macro_f1", true),
+    ("uar", true),
+    ("log_loss", false),
+    ("brier", false),
+];
+/// As [`SELECT_CLASSIFICATION`], for scores.
+pub const SELECT_REGRESSION: [(&str, bool); 4] = [
+    ("mae", false),
+    ("mse", false),
+    ("pearson", true),
+    ("acc2_non0", true),
+];
+
+impl TrainConfig {
+    /// Refuses values outside their range.
+    ///
+    /// # Errors
+    /// Names key, value and range.
+    pub fn check(&self) -> Result<()> {
+        check_range("train.epochs", self.epochs as f64, 1.0, 1e6)?;
+        check_range("train.batch_size", self.batch_size as f64, 1.0, 65_536.0)?;
+        check_range("train.lr", self.lr, 1e-12, 10.0)?;
+        check_range("train.clip_norm", self.clip_norm, 0.0, 1e9)?;
+        check_range("train.label_smoothing", self.label_smoothing, 0.0, 0.99)?;
+        for (head, beta) in self.beta.iter() {
+            check_range(&format!("train.beta.{head}"), *beta, 0.0, 1e3)?;
+        }
+        self.optimizer.check()?;
+        self.schedule.check()
+    }
+
+    /// Name of the selecting metric and whether higher is better.
+    ///
+    /// # Errors
+    /// When the metric cannot select for this task.
+    pub fn selector(&self, task: Task) -> Result<(&'static str, bool)> {
+        let known: &[(&'static str, bool)] = match task {
+            Task::Classification { .. } => &SELECT_CLASSIFICATION,
+            Task::Regression => &SELECT_REGRESSION,
+        };
+        if self.select_metric.is_empty() {
+            return Ok(known[0]);
+        }
+        known
+            .iter()
+            .copied()
+            .find(|(name, _)| *name == self.select_metric)
+            .ok_or_else(|| {
+                let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+                NnError::ConfigRange {
+                    key: "train.select_metric".into(),
+                    value: format!("\"{}\"", self.select_metric),
+                    expected: format!("one of {}", names.join(", ")),
+                }
+            })
+    }
+}
+
+/// A fully resolved run: everything that its result depends on, beside the corpus itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the corpus.
+    pub corpus_name: String,
+    /// Fingerprint of its files.
+    pub corpus_fingerprint: String,
+    /// Where it was, as given.
+    pub corpus_path: std::path::PathBuf,
+    /// Names of the classes; empty for scores.
+    pub classes: Vec<String>,
+    /// Lowest and highest score, when scores are predicted.
+    pub score_range: Vec<f32>,
+    /// One run of the whole protocol each.
+    pub seeds: Vec<u64>,
+    /// What is predicted.
+    pub task: Task,
+    /// What the model reads.
+    pub input: InputSpec,
+    /// The model.
+    pub model: ModelConfig,
+    /// How features are read.
+    pub data: DataConfig,
+    /// How the model is trained.
+    pub train: TrainConfig,
+}
+
+/// What a user may write in a recipe: `[model]`, `[data]`, `[train]`.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Keys of the model's configuration, plus `id` and `preset`.
+    pub model: toml::Table,
+    /// Keys of [`DataConfig`].
+    pub data: toml::Table,
+    /// Keys of [`TrainConfig`].
+    pub train: toml::Table,
+}
+
+impl Overrides {
+    /// Splits a recipe into its sections.
+    ///
+    /// # Errors
+    /// A section that nothing reads, with the nearest known one.
+    pub fn from_table(table: toml::Table) -> Result<Self> {
+        let mut all = Self::default();
+        for (name, value) in table {
+            let slot = match name.as_str() {
+                "model" => &mut all.model,
+                "data" => &mut all.data,
+                "train" => &mut all.train,
+                _ => {
+                    let near = nearest(&name, ["model", "data", "train"]);
+                    let known = near.map_or_else(
+                        || "known sections: model, data, train".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    );
+                    return Err(NnError::UnknownKey { key: name, known });
+                }
+            };
+            let toml::Value::Table(section) = value else {
+                return Err(NnError::ConfigType {
+                    key: name,
+                    reason: format!(
+                        "expected a section of keys, found {} `{value}`",
+                        value.type_str()
+                    ),
+                });
+            };
+            *slot = section;
+        }
+        Ok(all)
+    }
+
+    /// Puts the keys of `other` over these.
+    pub fn merge(&mut self, other: Self) {
+        for (mine, theirs) in [
+            (&mut self.model, other.model),
+            (&mut self.data, other.data),
+            (&mut self.train, other.train),
+        ] {
+            merge_tables(mine, theirs);
+        }
+    }
+
+    /// Resolves everything against a corpus.
+    ///
+    /// # Errors
+    /// Unknown or ill-typed keys, values out of range, and whatever the corpus cannot serve.
+    pub fn resolve(
+        mut self,
+        model_id: Option<&str>,
+        corpus: &Corpus,
+        seeds: Vec<u64>,
+    ) -> Result<RunConfig> {
+        let take = |table: &mut toml::Table, key: &str| match table.remove(key) {
+            Some(toml::Value::String(s)) => Ok(Some(s)),
+            Some(other) => Err(NnError::ConfigType {
+                key: format!("model.{key}"),
+                reason: format!("expected string, found {} `{other}`", other.type_str()),
+            }),
+            None => Ok(None),
+        };
+        let preset = take(&mut self.model, "preset")?;
+        let id = take(&mut self.model, "id")?;
+        let id = model_id
+            .map(str::to_owned)
+            .or(id)
+            .unwrap_or_else(|| "lfmim".into());
+        let model = ModelConfig::resolve(&id, preset.as_deref(), &self.model)?;
+        let data: DataConfig = overlay("data", &DataConfig::default(), &self.data)?;
+        let train: TrainConfig = overlay("train", &TrainConfig::default(), &self.train)?;
+        train.check()?;
+        let info = corpus.info();
+        let (task, classes, score_range) = choose_task(corpus, data.task)?;
+        train.selector(task)?;
+        let rows = corpus.indices(Split::Train);
+        if rows.is_empty() {
+            return Err(NnError::Corpus {
+                reason: format!("the corpus `{}` has no train split", info.name),
+                hint: "fill the column `split` (train, valid, test) and import again".into(),
+            });
+        }
+        if train.select == Select::Best && corpus.indices(Split::Valid).is_empty() {
+            return Err(NnError::Corpus {
+                reason: format!("the corpus `{}` has no valid split to select on", info.name),
+                hint: "give it one, or keep the last epoch with `--set train.select=last`".into(),
+            });
+        }
+        let (lengths, mut sampling) = model.default_input();
+        for m in Modality::ALL {
+            match data.sampling.get(m) {
+                SamplingChoice::Auto => {}
+                SamplingChoice::First => *sampling.get_mut(m) = Sampling::First,
+                SamplingChoice::Uniform => *sampling.get_mut(m) = Sampling::Uniform,
+            }
+        }
+        let input = input_spec(
+            corpus,
+            &rows,
+            &data.modalities,
+            lengths,
+            sampling,
+            data.lengths,
+        )?;
+        Ok(RunConfig {
+            corpus_name: info.name.clone(),
+            corpus_fingerprint: corpus.fingerprint(),
+            corpus_path: corpus.path().to_owned(),
+            classes,
+            score_range,
+            seeds,
+            task,
+            input,
+            model,
+            data,
+            train,
+        })
+    }
+}
+
+fn merge_tables(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(mine)), toml::Value::Table(theirs)) => {
+                merge_tables(mine, theirs);
+            }
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>, Vec<f32>)> {
+    let space = &corpus.info().label_space;
+    let has_classes = space.classes.len() > 1;
+    let lacks = |what: &str, hint: &str| NnError::Corpus {
+        reason: format!("the corpus `{}` has no {what}", corpus.info().name),
+        hint: hint.into(),
+    };
+    match choice {
+        TaskChoice::Auto | TaskChoice::Classification if has_classes => {
+            let task = Task::Classification {
+                n_classes: space.classes.len(),
+            };
+            Ok((task, space.classes.clone(), Vec::new()))
+        }
+        TaskChoice::Classification => Err(lacks(
+            "classes",
+            "predict scores with `--set data.task=regression`, or import with `--classes`",
+        )),
+        TaskChoice::Auto | TaskChoice::Regression => match space.score {
+            Some(range) => Ok((Task::Regression, Vec::new(), range.to_vec())),
+            None => Err(lacks(
+                "labels that this model can learn",
+                "it needs classes or scores; independent yes/no labels are not supported by it",
+            )),
+        },
+    }
+}

@@ -1,0 +1,551 @@
+//! A run: one or several seeds of one configuration, and the directory that tells all about it.
+//!
+//! ```text
+//! run/
+//!   config.toml           fully resolved
+//!   environment.json      versions, machine, device
+//!   protocol.json         which split chose what, and when test was opened
+//!   metrics.json          all seeds together
+//!   seed-1/
+//!     log.jsonl           one line per epoch
+//!     events.out.tfevents.trimer   the same for TensorBoard
+//!     last.safetensors    to continue from
+//!     best.safetensors    the selected weights, under the reference's names
+//!     predictions-valid.parquet, predictions-test.parquet
+//! ```
+
+use super::config::{RunConfig, Select};
+use super::events::{Scalar, encode};
+use super::objective::label_columns;
+use super::trainer::{BEST, Ended, LAST, LOG, Observer, Rows, Trainer, now, read_log, score_range};
+use super::{checkpoint, config::UnimodalLabels};
+use crate::data::Loader;
+use crate::error::{NnError, Result};
+use crate::files::write_atomic;
+use crate::models::Task;
+use crate::predict::{Predictions, evaluate, labelled_rows, predict};
+use crate::predictions_file;
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use trimer_core::corpus::{Corpus, Split};
+use trimer_core::metrics::{EvaluationOptions, Metrics};
+use trimer_core::{Head, HeadMap};
+
+/// Which split was used for what; travels with every result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// Parameters and normalisation were fitted on it.
+    pub fitted_on: String,
+    /// Epochs were chosen on it; `none` when the last epoch was kept.
+    pub selected_on: String,
+    /// By which metric.
+    pub selected_by: String,
+    /// Each time the test split was opened: seconds since 1970 and by which command.
+    pub test_opened: Vec<TestOpened>,
+}
+
+/// One opening of the test split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestOpened {
+    /// Seconds since 1970.
+    pub wall_time: f64,
+    /// The command.
+    pub by: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All seeds are trained and judged.
+    Finished,
+    /// Asked to stop; `--resume` continues.
+    Interrupted,
+}
+
+/// A run directory.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    /// The directory.
+    pub path: PathBuf,
+    /// Its configuration.
+    pub config: RunConfig,
+}
+
+impl RunDir {
+    /// Makes the directory and writes the configuration, before the first step.
+    ///
+    /// # Errors
+    /// When the directory holds something already, or cannot be written.
+    pub fn create(path: &Path, config: RunConfig, environment: &serde_json::Value) -> Result<Self> {
+        let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            return Err(NnError::Run {
+                path: path.to_owned(),
+                reason: "the directory is not empty".into(),
+                hint: format!(
+                    "choose another `--out`, or continue it with `--resume {}`",
+                    path.display()
+                ),
+            });
+        }
+        fs::create_dir_all(path).map_err(NnError::io("create", path))?;
+        let text = toml::to_string(&config).map_err(|e| NnError::Run {
+            path: path.to_owned(),
+            reason: e.to_string(),
+            hint: "please report this".into(),
+        })?;
+        write_atomic(
+            &path.join("environment.json"),
+            pretty(environment).as_bytes(),
+        )?;
+        let protocol = Protocol {
+            fitted_on: "train".into(),
+            selected_on: if config.train.select == Select::Best {
+                "valid"
+            } else {
+                "none"
+            }
+            .into(),
+            selected_by: if config.train.select == Select::Best {
+                let (metric, _) = config.train.selector(config.task)?;
+                format!("{metric} of the {} head", config.train.select_head)
+            } else {
+                "the last epoch is kept".into()
+            },
+            test_opened: Vec::new(),
+        };
+        write_atomic(&path.join("protocol.json"), pretty(&protocol).as_bytes())?;
+        // Last: a directory with a configuration is a run.
+        write_atomic(&path.join("config.toml"), text.as_bytes())?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
+    }
+
+    /// Opens a run that exists.
+    ///
+    /// # Errors
+    /// When the directory is no run, or its configuration cannot be read.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join("config.toml");
+        let not_a_run = |reason: String| NnError::Run {
+            path: path.to_owned(),
+            reason,
+            hint: "a run is a directory that `trimer train` made; it has a `config.toml`".into(),
+        };
+        if !file.is_file() {
+            let what = if path.exists() {
+                "it is not a run"
+            } else {
+                "there is no such directory"
+            };
+            return Err(not_a_run(what.into()));
+        }
+        let text = fs::read_to_string(&file).map_err(NnError::io("read", &file))?;
+        let config = toml::from_str(&text)
+            .map_err(|e| not_a_run(format!("`config.toml`: {}", e.message())))?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+        })
+    }
+
+    /// The directory of a seed.
+    pub fn seed_dir(&self, seed: u64) -> PathBuf {
+        self.path.join(format!("seed-{seed}"))
+    }
+
+    /// Which split was used for what.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn protocol(&self) -> Result<Protocol> {
+        read_json(&self.path.join("protocol.json"))
+    }
+
+    /// Notes that the test split is about to be opened.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub fn note_test_opened(&self, by: &str) -> Result<()> {
+        let mut protocol = self.protocol()?;
+        protocol.test_opened.push(TestOpened {
+            wall_time: now(),
+            by: by.into(),
+        });
+        write_atomic(
+            &self.path.join("protocol.json"),
+            pretty(&protocol).as_bytes(),
+        )
+    }
+
+    /// The reports of a seed's epochs.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self, seed: u64) -> Result<Vec<super::EpochReport>> {
+        read_log(&self.seed_dir(seed).join(LOG))
+    }
+
+    /// The corpus that the run was trained on.
+    ///
+    /// # Errors
+    /// When it is not where it was, or has other content.
+    pub fn open_corpus(&self) -> Result<Corpus> {
+        let corpus = Corpus::open(&self.config.corpus_path)?;
+        if corpus.fingerprint() != self.config.corpus_fingerprint {
+            return Err(NnError::Run {
+                path: self.config.corpus_path.clone(),
+                reason: "the corpus has changed since the run was started".into(),
+                hint: "restore it, or judge on it knowingly with `trimer eval RUN --corpus DIR`"
+                    .into(),
+            });
+        }
+        Ok(corpus)
+    }
+
+    /// The selected model of a seed, without autodiff, with its normalisation.
+    ///
+    /// # Errors
+    /// When the seed is not trained, or the weights do not fit.
+    pub fn load_model(
+        &self,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(crate::models::AnyModel, crate::data::Normaliser)> {
+        let file = self.seed_dir(seed).join(BEST);
+        if !file.exists() {
+            return Err(NnError::Run {
+                path: file,
+                reason: format!("seed {seed} has no selected weights yet"),
+                hint: format!(
+                    "finish it with `trimer train --resume {}`",
+                    self.path.display()
+                ),
+            });
+        }
+        let model = self
+            .config
+            .model
+            .build(&self.config.input, self.config.task, 0, device)?;
+        checkpoint::load_weights(&file, model)
+    }
+
+    /// Which label column each head answers to, on the given corpus.
+    pub fn columns(&self, corpus: &Corpus) -> HeadMap<Head> {
+        let rows = corpus.indices(Split::Train);
+        label_columns(
+            self.config.train.unimodal_labels,
+            self.config.task,
+            corpus,
+            &rows,
+        )
+    }
+
+    /// What a seed says about a split: read from disk where this run wrote it about this corpus,
+    /// else computed.
+    ///
+    /// # Errors
+    /// When neither works.
+    pub fn predictions(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        split: Split,
+        device: &Device,
+    ) -> Result<Predictions> {
+        let file = self.predictions_path(seed, split);
+        if file.exists() && corpus.fingerprint() == self.config.corpus_fingerprint {
+            return predictions_file::read(&file, corpus, &self.config.classes);
+        }
+        let rows = labelled_rows(corpus, split, self.config.task, Head::Multimodal);
+        self.predict(seed, corpus, &rows, device)
+    }
+
+    /// Runs a seed's selected model over rows of a corpus.
+    ///
+    /// # Errors
+    /// When the corpus does not have what the model reads.
+    pub fn predict(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
+        let plain = device.clone().inner();
+        let cfg = &self.config;
+        check_dims(cfg, corpus)?;
+        let (model, normaliser) = self.load_model(seed, &plain)?;
+        let loader = Loader {
+            corpus,
+            input: &cfg.input,
+            normaliser: &normaliser,
+        };
+        Ok(predict(
+            &model.valid(),
+            &loader,
+            rows,
+            cfg.task,
+            cfg.train.batch_size,
+            &plain,
+        ))
+    }
+
+    fn predictions_path(&self, seed: u64, split: Split) -> PathBuf {
+        self.seed_dir(seed)
+            .join(format!("predictions-{split}.parquet"))
+    }
+
+    /// Metrics of all seeds on a split, head by head, each against the label that it was trained on.
+    ///
+    /// # Errors
+    /// When predictions cannot be had.
+    pub fn evaluate(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        self.evaluate_against(corpus, split, &self.columns(corpus), device, options)
+    }
+
+    /// As [`Self::evaluate`], against label columns of one's choice.
+    ///
+    /// # Errors
+    /// When predictions cannot be had.
+    pub fn evaluate_against(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        columns: &HeadMap<Head>,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        let all = self
+            .config
+            .seeds
+            .iter()
+            .map(|seed| self.predictions(*seed, corpus, split, device))
+            .collect::<Result<Vec<_>>>()?;
+        let all: Vec<&Predictions> = all.iter().collect();
+        evaluate(
+            corpus,
+            &all,
+            columns,
+            self.config.task,
+            &self.config.classes,
+            score_range(&self.config),
+            options,
+        )
+    }
+}
+
+/// Refuses a corpus that lacks what the model reads.
+fn check_dims(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
+    let dims = corpus.dims();
+    for (modality, wanted) in cfg.input.dims.iter() {
+        let found = *dims.get(modality);
+        if wanted.is_some() && found != *wanted {
+            let has = found.map_or("none".to_owned(), |d| format!("{d} wide"));
+            return Err(NnError::Corpus {
+                reason: format!(
+                    "the model reads {modality} features {} wide, the corpus `{}` has {has}",
+                    wanted.unwrap_or(0),
+                    corpus.info().name
+                ),
+                hint: "use features from the same extractor that the model was trained on".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Trains what is not trained yet, then opens test once and judges all seeds.
+///
+/// # Errors
+/// When files cannot be read or written, or training diverges.
+pub fn train_run(
+    run: &RunDir,
+    corpus: &Corpus,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let cfg = &run.config;
+    warn_about_labels(cfg, corpus, observer);
+    let any = |split| labelled_rows_of_any(corpus, split, cfg.task);
+    let rows = Rows {
+        train: any(Split::Train),
+        valid: any(Split::Valid),
+    };
+    if rows.train.is_empty() {
+        return Err(NnError::Corpus {
+            reason: "no utterance of the train split has a label".into(),
+            hint:
+                "fill the label columns and import again; `trimer corpus check` shows what is there"
+                    .into(),
+        });
+    }
+    for &seed in &cfg.seeds {
+        let dir = run.seed_dir(seed);
+        fs::create_dir_all(&dir).map_err(NnError::io("create", &dir))?;
+        let trainer = Trainer {
+            config: cfg,
+            corpus,
+            device,
+            dir: &dir,
+            seed,
+            stop,
+            rows: rows.clone(),
+        };
+        let ended = trainer.train(observer)?;
+        write_events(&dir)?;
+        if ended == Ended::Interrupted {
+            return Ok(Outcome::Interrupted);
+        }
+    }
+    judge(run, corpus, device, observer)?;
+    Ok(Outcome::Finished)
+}
+
+fn judge(
+    run: &RunDir,
+    corpus: &Corpus,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let cfg = &run.config;
+    let mut results = serde_json::Map::new();
+    for split in [Split::Valid, Split::Test] {
+        let rows = labelled_rows_of_any(corpus, split, cfg.task);
+        if rows.is_empty() {
+            continue;
+        }
+        if split == Split::Test && run.protocol()?.test_opened.is_empty() {
+            run.note_test_opened("train")?;
+            observer.message("selection is over: the test split is opened");
+        }
+        for &seed in &cfg.seeds {
+            let file = run.predictions_path(seed, split);
+            if !file.exists() {
+                let predictions = run.predict(seed, corpus, &rows, device)?;
+                predictions_file::write(
+                    &file,
+                    &predictions,
+                    corpus,
+                    &run.columns(corpus),
+                    &cfg.classes,
+                )?;
+            }
+        }
+        let metrics = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
+        results.insert(
+            split.to_string(),
+            serde_json::to_value(&metrics).unwrap_or_default(),
+        );
+    }
+    write_atomic(&run.path.join("metrics.json"), pretty(&results).as_bytes())
+}
+
+/// Rows of a split that have a label in any column.
+fn labelled_rows_of_any(corpus: &Corpus, split: Split, task: Task) -> Vec<usize> {
+    let mut rows: Vec<usize> = Head::ALL
+        .into_iter()
+        .flat_map(|h| labelled_rows(corpus, split, task, h))
+        .collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {
+    let Task::Classification { n_classes } = cfg.task else {
+        return;
+    };
+    let counts = |split| {
+        let mut counts = vec![0_usize; n_classes];
+        for i in corpus.indices(split) {
+            if let Some(class) = corpus.utterances()[i].labels.multimodal {
+                counts[class as usize] += 1;
+            }
+        }
+        counts
+    };
+    let [train, valid] = [Split::Train, Split::Valid].map(counts);
+    for (class, name) in cfg.classes.iter().enumerate() {
+        match (train[class], valid[class]) {
+            (0, _) => observer.warning(&format!("class `{name}` does not occur in the train split: it cannot be learned")),
+            (n, 0) if valid.iter().any(|v| *v > 0) => observer.warning(&format!(
+                "class `{name}` occurs {n} times in train but never in valid: selection is blind to it"
+            )),
+            _ => {}
+        }
+    }
+    if cfg.train.unimodal_labels == UnimodalLabels::Own {
+        let columns = Head::ALL.into_iter().filter(|h| {
+            h.modality()
+                .is_some_and(|m| cfg.input.modalities().contains(m))
+        });
+        for head in columns {
+            if labelled_rows(corpus, Split::Train, cfg.task, head).is_empty() {
+                observer.warning(&format!(
+                    "no {head} labels in the train split: that head is not trained"
+                ));
+            }
+        }
+    }
+}
+
+fn write_events(dir: &Path) -> Result<()> {
+    let mut scalars = Vec::new();
+    for report in read_log(&dir.join(LOG))? {
+        let mut add = |tag: String, value: Option<f64>| {
+            if let Some(value) = value {
+                scalars.push(Scalar {
+                    tag,
+                    step: report.global_step,
+                    wall_time: report.wall_time,
+                    value: value as f32,
+                });
+            }
+        };
+        add("lr".into(), Some(report.lr));
+        add("train/loss".into(), Some(report.train_loss));
+        for head in Head::ALL {
+            add(format!("train/loss/{head}"), *report.train_losses.get(head));
+            if let Some(metrics) = report.valid.get(head) {
+                for (name, value) in metrics {
+                    add(format!("valid/{name}/{head}"), value.as_f64());
+                }
+            }
+        }
+    }
+    write_atomic(&dir.join("events.out.tfevents.trimer"), &encode(&scalars))
+}
+
+/// Whether a seed has a state to continue from.
+pub fn has_checkpoint(run: &RunDir, seed: u64) -> bool {
+    run.seed_dir(seed).join(LAST).exists()
+}
+
+fn pretty<T: Serialize>(value: &T) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(NnError::io("read", path))?;
+    serde_json::from_str(&text).map_err(|e| NnError::Run {
+        path: path.to_owned(),
+        reason: e.to_string(),
+        hint: "the file was changed by hand or cut off; restore it".into(),
+    })
+}

@@ -1,0 +1,512 @@
+//! The only training loop.
+
+use super::checkpoint::{self, Progress};
+use super::config::{RunConfig, Select};
+use super::objective::Objective;
+use super::schedule::Shape;
+use crate::data::{Loader, Normaliser, shuffled};
+use crate::error::{NnError, Result};
+use crate::models::{AnyModel, FusionModel};
+use crate::optim::{Optimizer, clip_by_norm};
+use crate::predict::{evaluate, predict};
+use crate::recorder::{Recorder, mix};
+use crate::weights::{gradients, to_vec};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use trimer_core::corpus::Corpus;
+use trimer_core::metrics::{EvaluationOptions, Metrics};
+use trimer_core::{Head, HeadMap};
+
+/// After a step.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    /// The run's seed.
+    pub seed: u64,
+    /// From 1.
+    pub epoch: usize,
+    /// How many epochs are planned.
+    pub epochs: usize,
+    /// From 1 within the epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: usize,
+    /// Mean loss per head over the epoch so far.
+    pub losses: HeadMap<Option<f64>>,
+    /// Utterances per second of this sitting.
+    pub samples_per_s: f64,
+}
+
+/// After an epoch: one line of `log.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// From 1.
+    pub epoch: usize,
+    /// Steps done in all.
+    pub global_step: u64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Weighted sum of the losses, mean over the epoch.
+    pub train_loss: f64,
+    /// Loss per head, mean over the epoch.
+    pub train_losses: HeadMap<Option<f64>>,
+    /// Validation metrics per head.
+    pub valid: HeadMap<Option<serde_json::Map<String, serde_json::Value>>>,
+    /// The selecting metric's value; absent without a validation split.
+    pub selector: Option<f64>,
+    /// Whether this is the best epoch so far.
+    pub is_best: bool,
+    /// Seconds since 1970 when the epoch ended.
+    pub wall_time: f64,
+    /// Utterances per second while training.
+    pub samples_per_s: f64,
+}
+
+/// Somebody who watches.
+pub trait Observer {
+    /// Something worth telling once.
+    fn message(&mut self, text: &str) {
+        let _ = text;
+    }
+    /// A doubt about data or settings.
+    fn warning(&mut self, text: &str) {
+        let _ = text;
+    }
+    /// After each step.
+    fn step(&mut self, report: &StepReport) {
+        let _ = report;
+    }
+    /// After each epoch.
+    fn epoch(&mut self, seed: u64, report: &EpochReport) {
+        let _ = (seed, report);
+    }
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+impl Observer for Silent {}
+
+/// Everything that one seed's training needs.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    /// The resolved run.
+    pub config: &'a RunConfig,
+    /// The data.
+    pub corpus: &'a Corpus,
+    /// With autodiff.
+    pub device: &'a Device,
+    /// The seed's directory.
+    pub dir: &'a Path,
+    /// Initial values, order and masks follow from it.
+    pub seed: u64,
+    /// Set from outside to end after the current step.
+    pub stop: &'a AtomicBool,
+    /// Rows to learn from and to select on.
+    pub rows: Rows,
+}
+
+/// Row numbers of the splits that training may see.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Parameters are fitted on them.
+    pub train: Vec<usize>,
+    /// Choices are made on them.
+    pub valid: Vec<usize>,
+}
+
+/// How a seed's training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs done, or stopped early by its own rule.
+    Finished,
+    /// Asked to stop; a checkpoint tells where.
+    Interrupted,
+}
+
+/// File of the state to continue from.
+pub const LAST: &str = "last.safetensors";
+/// File of the selected weights.
+pub const BEST: &str = "best.safetensors";
+/// File of the epochs' reports.
+pub const LOG: &str = "log.jsonl";
+
+struct State {
+    model: AnyModel,
+    optimizer: Optimizer,
+    normaliser: Normaliser,
+    progress: Progress,
+}
+
+impl Trainer<'_> {
+    /// Trains from the start, or from where the directory's checkpoint stands.
+    ///
+    /// # Errors
+    /// When files cannot be read or written, or the loss stops being a number.
+    pub fn train(&self, observer: &mut dyn Observer) -> Result<Ended> {
+        let mut state = self.start(observer)?;
+        let objective = Objective::new(
+            &self.config.train,
+            self.config.task,
+            self.corpus,
+            &self.rows.train,
+        );
+        while !state.progress.finished {
+            if self.epoch(&mut state, &objective, observer)? == Ended::Interrupted {
+                return Ok(Ended::Interrupted);
+            }
+        }
+        Ok(Ended::Finished)
+    }
+
+    fn start(&self, observer: &mut dyn Observer) -> Result<State> {
+        let cfg = self.config;
+        let model = cfg
+            .model
+            .build(&cfg.input, cfg.task, mix(self.seed), self.device)?;
+        let mut optimizer = Optimizer::new(cfg.train.optimizer.clone());
+        let last = self.file(LAST);
+        if last.exists() {
+            let plain = self.device.clone().inner();
+            let (model, normaliser, progress) =
+                checkpoint::load(&last, model, &mut optimizer, &plain)?;
+            trim_log(&self.file(LOG), progress.global_step)?;
+            observer.message(&format!(
+                "seed {}: continuing after epoch {} and {} steps",
+                self.seed, progress.epoch, progress.step
+            ));
+            return Ok(State {
+                model,
+                optimizer,
+                normaliser,
+                progress,
+            });
+        }
+        let modalities = cfg.input.modalities();
+        let normaliser = Normaliser::fit(
+            cfg.data.normalise,
+            self.corpus,
+            &self.rows.train,
+            modalities,
+        );
+        let progress = Progress {
+            plateau_factor: 1.0,
+            ..Progress::default()
+        };
+        crate::files::write_atomic(&self.file(LOG), b"")?;
+        Ok(State {
+            model,
+            optimizer,
+            normaliser,
+            progress,
+        })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn epoch(
+        &self,
+        state: &mut State,
+        objective: &Objective,
+        observer: &mut dyn Observer,
+    ) -> Result<Ended> {
+        let cfg = &self.config.train;
+        let order = shuffled(&self.rows.train, self.seed, state.progress.epoch);
+        let batches: Vec<&[usize]> = order.chunks(cfg.batch_size).collect();
+        let (started, first_seen) = (Instant::now(), state.progress.seen);
+        let mut lr = 0.0;
+        for rows in batches.iter().skip(state.progress.step) {
+            lr = self.step(state, objective, rows, batches.len())?;
+            let p = &state.progress;
+            let samples_per_s = (p.seen - first_seen) as f64 / started.elapsed().as_secs_f64();
+            observer.step(&StepReport {
+                seed: self.seed,
+                epoch: p.epoch + 1,
+                epochs: cfg.epochs,
+                step: p.step,
+                steps_per_epoch: batches.len(),
+                losses: mean_losses(p),
+                samples_per_s,
+            });
+            let due = cfg.checkpoint_steps > 0 && p.step.is_multiple_of(cfg.checkpoint_steps);
+            let stopping = self.stop.load(Ordering::Relaxed);
+            if (due || stopping) && p.step < batches.len() {
+                self.save(state)?;
+            }
+            if stopping && p.step < batches.len() {
+                return Ok(Ended::Interrupted);
+            }
+        }
+        let samples_per_s =
+            (state.progress.seen - first_seen) as f64 / started.elapsed().as_secs_f64();
+        self.end_epoch(state, objective, lr, samples_per_s, observer)?;
+        let stopping = self.stop.load(Ordering::Relaxed) && !state.progress.finished;
+        Ok(if stopping {
+            Ended::Interrupted
+        } else {
+            Ended::Finished
+        })
+    }
+
+    /// forward, sum of losses, backward, clip, optimizer step. Returns the learning rate.
+    fn step(
+        &self,
+        state: &mut State,
+        objective: &Objective,
+        rows: &[usize],
+        steps_per_epoch: usize,
+    ) -> Result<f64> {
+        let cfg = &self.config.train;
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &self.config.input,
+            normaliser: &state.normaliser,
+        };
+        let batch = loader.batch(rows, self.device);
+        let progress = &mut state.progress;
+        let mut recorder = Recorder::train(mix(self.seed).wrapping_add(mix(progress.global_step)));
+        let output = state.model.forward(&batch, &mut recorder);
+        let losses = objective.losses(&output, &batch);
+        let Some(total) = objective.total(&losses, &output.aux_losses) else {
+            return Ok(0.0);
+        };
+        let value = read_losses(&losses, &total, progress, rows.len());
+        if !value.is_finite() {
+            return Err(NnError::Diverged {
+                value,
+                epoch: progress.epoch + 1,
+                step: progress.step + 1,
+            });
+        }
+        let mut grads = gradients(&state.model, total.backward());
+        if cfg.clip_norm > 0.0 {
+            clip_by_norm(&mut grads, cfg.clip_norm);
+        }
+        let factor = cfg.schedule.factor_at(
+            progress.global_step,
+            steps_per_epoch,
+            cfg.epochs,
+            progress.plateau_factor,
+        );
+        let lr = cfg.lr * factor;
+        state.model = state.optimizer.step(state.model.clone(), grads, lr);
+        progress.step += 1;
+        progress.global_step += 1;
+        progress.seen += rows.len();
+        Ok(lr)
+    }
+
+    fn end_epoch(
+        &self,
+        state: &mut State,
+        objective: &Objective,
+        lr: f64,
+        samples_per_s: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let cfg = &self.config.train;
+        let (selector, higher) = cfg.selector(self.config.task)?;
+        let valid = self.validate(state, objective)?;
+        let value = valid
+            .get(cfg.select_head)
+            .as_ref()
+            .and_then(|m| m.scalar(selector));
+        let p = &mut state.progress;
+        p.epoch += 1;
+        let better = |new: f64, old: f64| if higher { new > old } else { new < old };
+        let improved =
+            value.is_some_and(|v| !v.is_nan() && p.best.is_none_or(|(old, _)| better(v, old)));
+        let is_best = improved || cfg.select == Select::Last;
+        if let (true, Some(v)) = (improved, value) {
+            p.best = Some((v, p.epoch));
+            p.bad_epochs = 0;
+            p.plateau_bad = 0;
+        } else {
+            p.bad_epochs += 1;
+            p.plateau_bad += 1;
+        }
+        if cfg.schedule.shape == Shape::Plateau && p.plateau_bad > cfg.schedule.patience {
+            p.plateau_factor *= cfg.schedule.factor;
+            p.plateau_bad = 0;
+        }
+        let stop_early =
+            cfg.patience > 0 && p.bad_epochs >= cfg.patience && cfg.select == Select::Best;
+        p.finished = p.epoch >= cfg.epochs || stop_early;
+        let report = EpochReport {
+            epoch: p.epoch,
+            global_step: p.global_step,
+            lr,
+            train_loss: p.total_sum / p.seen.max(1) as f64,
+            train_losses: mean_losses(p),
+            valid: valid.map(|_, m| m.map(|m| without_intervals(&m))),
+            selector: value,
+            is_best,
+            wall_time: now(),
+            samples_per_s,
+        };
+        p.step = 0;
+        p.seen = 0;
+        p.loss_sums = HeadMap::default();
+        p.total_sum = 0.0;
+        if is_best {
+            let about = [
+                ("epoch", p.epoch.to_string()),
+                ("seed", self.seed.to_string()),
+            ];
+            checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &about)?;
+        }
+        // The log first: a line beyond the checkpoint is cut off on resume, a missing one is lost.
+        append_log(&self.file(LOG), &report)?;
+        self.save(state)?;
+        observer.epoch(self.seed, &report);
+        Ok(())
+    }
+
+    fn validate(&self, state: &State, objective: &Objective) -> Result<HeadMap<Option<Metrics>>> {
+        if self.rows.valid.is_empty() {
+            return Ok(HeadMap::default());
+        }
+        let cfg = self.config;
+        let plain = self.device.clone().inner();
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &cfg.input,
+            normaliser: &state.normaliser,
+        };
+        let predictions = predict(
+            &state.model.valid(),
+            &loader,
+            &self.rows.valid,
+            cfg.task,
+            cfg.train.batch_size,
+            &plain,
+        );
+        let options = EvaluationOptions {
+            n_resamples: 0,
+            ..EvaluationOptions::default()
+        };
+        evaluate(
+            self.corpus,
+            &[&predictions],
+            objective.columns(),
+            cfg.task,
+            &cfg.classes,
+            score_range(cfg),
+            &options,
+        )
+    }
+
+    fn save(&self, state: &State) -> Result<()> {
+        checkpoint::save(
+            &self.file(LAST),
+            &state.model,
+            &state.optimizer,
+            &state.normaliser,
+            &state.progress,
+        )
+    }
+}
+
+/// The range of scores of a run, as the metrics want it.
+pub fn score_range(cfg: &RunConfig) -> Option<[f64; 2]> {
+    match cfg.score_range[..] {
+        [low, high] => Some([f64::from(low), f64::from(high)]),
+        _ => None,
+    }
+}
+
+/// Adds the step's losses to the epoch's sums, in one read from the device; gives the total.
+fn read_losses(
+    losses: &HeadMap<Option<Tensor<1>>>,
+    total: &Tensor<1>,
+    progress: &mut Progress,
+    n: usize,
+) -> f64 {
+    let heads: Vec<Head> = Head::ALL
+        .into_iter()
+        .filter(|h| losses.get(*h).is_some())
+        .collect();
+    let parts = heads
+        .iter()
+        .filter_map(|h| losses.get(*h).clone())
+        .chain([total.clone()]);
+    let values = to_vec(Tensor::cat(
+        parts.map(Tensor::without_autodiff).collect(),
+        0,
+    ));
+    for (head, value) in heads.iter().zip(&values) {
+        *progress.loss_sums.get_mut(*head) += f64::from(*value) * n as f64;
+    }
+    let total = values.last().map_or(f64::NAN, |v| f64::from(*v));
+    progress.total_sum += total * n as f64;
+    total
+}
+
+fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
+    HeadMap::from_fn(|h| {
+        let sum = *p.loss_sums.get(h);
+        (sum != 0.0).then(|| sum / p.seen.max(1) as f64)
+    })
+}
+
+fn without_intervals(metrics: &Metrics) -> serde_json::Map<String, serde_json::Value> {
+    let all = serde_json::to_value(metrics).unwrap_or_default();
+    match all {
+        serde_json::Value::Object(map) => map
+            .into_iter()
+            .filter(|(k, _)| !k.ends_with("_ci"))
+            .collect(),
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
+}
+
+/// The reports in a log; a last line that was cut off is ignored.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_log(path: &Path) -> Result<Vec<EpochReport>> {
+    let text = std::fs::read_to_string(path).map_err(NnError::io("read", path))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+fn trim_log(path: &Path, global_step: u64) -> Result<()> {
+    let kept: Vec<EpochReport> = if path.exists() {
+        read_log(path)?
+    } else {
+        Vec::new()
+    };
+    write_log(
+        path,
+        kept.into_iter().filter(|r| r.global_step <= global_step),
+    )
+}
+
+fn append_log(path: &Path, report: &EpochReport) -> Result<()> {
+    let mut all = read_log(path)?;
+    all.push(report.clone());
+    write_log(path, all.into_iter())
+}
+
+fn write_log(path: &Path, reports: impl Iterator<Item = EpochReport>) -> Result<()> {
+    let mut text = String::new();
+    for report in reports {
+        text.push_str(&serde_json::to_string(&report).unwrap_or_default());
+        text.push('\n');
+    }
+    crate::files::write_atomic(path, text.as_bytes())
+}
