@@ -43,7 +43,7 @@ impl Norm<'_> {
                 residual,
                 out,
             }
-            .run()
+            .run();
         }
     }
 
