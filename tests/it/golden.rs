@@ -102,3 +102,20 @@ pub(crate) fn tensors(path: &Path) -> BTreeMap<String, Tensor> {
 pub(crate) fn same(a: f64, b: f64) -> bool {
     a == b || a.is_nan() && b.is_nan()
 }
+
+/// The expected file that belongs to a variant: `mosi_data_noalign_p2` is one of
+/// `mosi_data_noalign`, not of `mosi_data`.
+pub(crate) fn expected_of(pickle: &Path) -> PathBuf {
+    let name = stem(pickle);
+    let folder = pickle.parent().unwrap();
+    files(folder, "safetensors")
+        .into_iter()
+        .filter(|path| {
+            let base = stem(path);
+            let base = base.strip_suffix(".expected").unwrap();
+            name.strip_prefix(base)
+                .is_some_and(|rest| rest.starts_with('_'))
+        })
+        .max_by_key(|path| path.as_os_str().len())
+        .unwrap_or_else(|| panic!("nothing is expected of {name}"))
+}

@@ -1,5 +1,10 @@
 //! All integration tests in one binary. Tests against reference fixtures are named `parity_*`; they
 //! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and skip without either.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy knows only functions marked as tests, not their helpers; output is shown for failures"
+)]
 
 mod fixture;
 mod golden;
@@ -8,3 +13,4 @@ mod parity_checkpoints;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
+mod parity_store;

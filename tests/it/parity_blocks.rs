@@ -253,7 +253,7 @@ fn the_lfmim_block_agrees() {
             block.ln_12 = norm("ln_12");
             block.ln_2 = norm("ln_2");
             block.ln_22 = norm("ln_22");
-            let y = block.forward(x.clone(), &AttentionMask::default(), &mut Recorder::eval());
+            let y = block.forward(x.clone(), None, &mut Recorder::eval());
             assert_close(
                 &key("out"),
                 &to_vec(y.clone()),

@@ -69,7 +69,8 @@ impl Checker {
     fn close(&mut self, name: &str, ours: f64, expected: f64, tolerance: f64) {
         self.checked += 1;
         let equal = ours == expected || (ours.is_nan() && expected.is_nan());
-        if !equal && !((ours - expected).abs() <= tolerance * expected.abs().max(1.0)) {
+        let close = (ours - expected).abs() <= tolerance * expected.abs().max(1.0);
+        if !equal && !close {
             self.wrong
                 .push(format!("{name}: {ours} instead of {expected}"));
         }

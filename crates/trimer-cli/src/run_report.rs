@@ -21,7 +21,7 @@ pub(crate) fn report(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::
     let title = format!("{} on {}", cfg.model.info().id, cfg.corpus_name);
     let mut report = Report::new(title)
         .subtitle(cfg.model.info().title)
-        .section(summary(run, corpus, &heads, &joint)?)
+        .section(summary(run, corpus, &heads, &joint))
         .section(training(run)?);
     if !cfg.classes.is_empty() {
         report.push(classes(run, &heads));
@@ -44,7 +44,7 @@ fn summary(
     corpus: &Corpus,
     heads: &HeadMap<Option<Metrics>>,
     joint: &HeadMap<Option<Metrics>>,
-) -> anyhow::Result<Section> {
+) -> Section {
     let metric = main_metric(run);
     let n_test = corpus.indices(Split::Test).len();
     let mut cards = Vec::new();
@@ -90,7 +90,7 @@ fn summary(
     if n_test == 0 {
         section = section.warning("The corpus has no test split.");
     }
-    Ok(section)
+    section
 }
 
 /// One sentence that compares the fused head with the single modalities.

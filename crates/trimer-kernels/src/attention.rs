@@ -35,8 +35,22 @@ pub struct AttentionOptions {
 impl AttentionOptions {
     /// Options for this number of heads, without mask and dropout.
     pub fn new(n_heads: usize) -> Self {
-        Self { n_heads, causal: None, p: 0.0, seed: None }
+        Self {
+            n_heads,
+            causal: None,
+            p: 0.0,
+            seed: None,
+        }
     }
+}
+
+/// What queries may not see, or see with another weight.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionMasks {
+    /// `[batch, n_keys]`, true where a key is padding and is not to be attended to.
+    pub pad_mask: Option<Tensor<2, Bool>>,
+    /// `[n_queries, n_keys]`, added to the scaled scores of every head before the softmax. Not fused.
+    pub score_bias: Option<Tensor<2>>,
 }
 
 /// Sizes and options of one call of the attention.
@@ -49,8 +63,8 @@ pub struct Call(Arc<AttentionShape>);
 /// # Shapes
 /// - `q`, result: `[batch, n_queries, d]`
 /// - `k`, `v`: `[batch, n_keys, d]`
-/// - `pad_mask`: `[batch, n_keys]`, true where a key is padding and is not to be attended to. A query that sees no key
-///   at all gets zeros.
+///
+/// A query that sees no key at all gets zeros.
 ///
 /// # Panics
 /// If the shapes do not fit together, `n_heads` does not divide `d`, or `p` is not in `0..1`.
@@ -58,20 +72,46 @@ pub fn attention(
     q: Tensor<3>,
     k: Tensor<3>,
     v: Tensor<3>,
-    pad_mask: Option<Tensor<2, Bool>>,
+    masks: AttentionMasks,
     options: &AttentionOptions,
 ) -> Tensor<3> {
     let [batch, n_queries, d] = q.dims();
     let [_, n_keys, _] = k.dims();
-    assert_eq!(d % options.n_heads, 0, "{d} features for {} heads", options.n_heads);
-    assert_eq!(k.dims(), [batch, n_keys, d], "keys for {batch} samples of {d} features");
-    assert_eq!(v.dims(), [batch, n_keys, d], "values for {batch} samples of {d} features");
-    if let Some(mask) = &pad_mask {
-        assert_eq!(mask.dims(), [batch, n_keys], "`pad_mask` for {batch} x {n_keys} keys");
+    assert_eq!(
+        d % options.n_heads,
+        0,
+        "{d} features for {} heads",
+        options.n_heads
+    );
+    assert_eq!(
+        k.dims(),
+        [batch, n_keys, d],
+        "keys for {batch} samples of {d} features"
+    );
+    assert_eq!(
+        v.dims(),
+        [batch, n_keys, d],
+        "values for {batch} samples of {d} features"
+    );
+    if let Some(mask) = &masks.pad_mask {
+        assert_eq!(
+            mask.dims(),
+            [batch, n_keys],
+            "`pad_mask` for {batch} x {n_keys} keys"
+        );
     }
-    let dropout = options.seed.and_then(|seed| Stream::new(seed, Site::Attention, options.p));
-    if !fused(&q) || batch * n_queries * n_keys * d == 0 {
-        return plain::attention(q, k, v, pad_mask, options, dropout.as_ref());
+    let dropout = options
+        .seed
+        .and_then(|seed| Stream::new(seed, Site::Attention, options.p));
+    if let Some(bias) = &masks.score_bias {
+        assert_eq!(
+            bias.dims(),
+            [n_queries, n_keys],
+            "`score_bias` for {n_queries} x {n_keys}"
+        );
+    }
+    if !fused(&q) || masks.score_bias.is_some() || batch * n_queries * n_keys * d == 0 {
+        return plain::attention(q, k, v, masks, options, dropout.as_ref());
     }
     let call = Call(Arc::new(AttentionShape {
         batch,
@@ -81,7 +121,7 @@ pub fn attention(
         n_heads: options.n_heads,
         causal: options.causal,
         dropout,
-        visible: pad_mask.map(visible_keys),
+        visible: masks.pad_mask.map(visible_keys),
     }));
     Tensor::from_dispatch(<Dispatch as KernelOps>::fused_attention(
         q.into_dispatch(),
@@ -119,7 +159,12 @@ impl Backward<Flex, 3> for AttentionBackward {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = contiguous(grads.consume::<Flex>(&ops.node));
-        let State { qkv, out, lse, call } = ops.state;
+        let State {
+            qkv,
+            out,
+            lse,
+            call,
+        } = ops.state;
         let mut gradients = qkv.each_ref().map(|x| vec![0.0; values(x).len()]);
         rows::attention_backward(
             &call.0,
@@ -146,9 +191,18 @@ pub(crate) fn record<C: CheckpointStrategy>(
     let nodes = [q.node(), k.node(), v.node()];
     let qkv = [q, k, v].map(|t| contiguous(t.into_primitive()));
     let (out, lse) = run(&qkv, &call);
-    match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
+    match AttentionBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prep) => {
-            let state = State { qkv, out: out.clone(), lse: Arc::new(lse), call };
+            let state = State {
+                qkv,
+                out: out.clone(),
+                lse: Arc::new(lse),
+                call,
+            };
             prep.finish(state, out)
         }
         OpsKind::UnTracked(prep) => prep.finish(out),

@@ -76,17 +76,31 @@ pub struct BlockOptions {
 impl BlockOptions {
     /// Options of a block with this number of heads that drops nothing: epsilon 1e-5.
     pub fn new(n_heads: usize) -> Self {
-        Self { n_heads, eps: 1e-5, p_attn: 0.0, p_mlp: 0.0, seed: None }
+        Self {
+            n_heads,
+            eps: 1e-5,
+            p_attn: 0.0,
+            p_mlp: 0.0,
+            seed: None,
+        }
     }
 
     /// Drops with these probabilities, by this seed.
     pub fn with_dropout(self, p_attn: f64, p_mlp: f64, seed: u64) -> Self {
-        Self { p_attn, p_mlp, seed: Some(seed), ..self }
+        Self {
+            p_attn,
+            p_mlp,
+            seed: Some(seed),
+            ..self
+        }
     }
 
     fn streams(&self) -> [Option<Stream>; 2] {
         let stream = |site, p| self.seed.and_then(|seed| Stream::new(seed, site, p));
-        [stream(Site::Attention, self.p_attn), stream(Site::Hidden, self.p_mlp)]
+        [
+            stream(Site::Attention, self.p_attn),
+            stream(Site::Hidden, self.p_mlp),
+        ]
     }
 }
 
@@ -108,9 +122,18 @@ pub fn lfmim_block(
 ) -> Tensor<3> {
     let [batch, time, d] = x.dims();
     let [d_ff, _] = weights.fc_weight.dims();
-    assert_eq!(d % options.n_heads, 0, "{d} features for {} heads", options.n_heads);
+    assert_eq!(
+        d % options.n_heads,
+        0,
+        "{d} features for {} heads",
+        options.n_heads
+    );
     if let Some(mask) = &pad_mask {
-        assert_eq!(mask.dims(), [batch, time], "`pad_mask` for {batch} x {time} positions");
+        assert_eq!(
+            mask.dims(),
+            [batch, time],
+            "`pad_mask` for {batch} x {time} positions"
+        );
     }
     check(&weights, d, d_ff);
     let [attention, hidden] = options.streams();
@@ -146,15 +169,35 @@ pub fn lfmim_block(
         ln_22_weight: weights.ln_22_weight.into_dispatch(),
         ln_22_bias: weights.ln_22_bias.into_dispatch(),
     };
-    Tensor::from_dispatch(<Dispatch as KernelOps>::lfmim_block(x.into_dispatch(), parameters, call))
+    Tensor::from_dispatch(<Dispatch as KernelOps>::lfmim_block(
+        x.into_dispatch(),
+        parameters,
+        call,
+    ))
 }
 
 fn check(weights: &BlockWeights, d: usize, d_ff: usize) {
     let w = weights;
-    assert_eq!(w.in_proj_weight.dims(), [3 * d, d], "`in_proj_weight` for {d} features");
-    assert_eq!(w.out_proj_weight.dims(), [d, d], "`out_proj_weight` for {d} features");
-    assert_eq!(w.fc_weight.dims(), [d_ff, d], "`fc_weight` for {d} features");
-    assert_eq!(w.proj_weight.dims(), [d, d_ff], "`proj_weight` for {d} features");
+    assert_eq!(
+        w.in_proj_weight.dims(),
+        [3 * d, d],
+        "`in_proj_weight` for {d} features"
+    );
+    assert_eq!(
+        w.out_proj_weight.dims(),
+        [d, d],
+        "`out_proj_weight` for {d} features"
+    );
+    assert_eq!(
+        w.fc_weight.dims(),
+        [d_ff, d],
+        "`fc_weight` for {d} features"
+    );
+    assert_eq!(
+        w.proj_weight.dims(),
+        [d, d_ff],
+        "`proj_weight` for {d} features"
+    );
     for (name, vector, n) in [
         ("ln_1_weight", &w.ln_1_weight, d),
         ("ln_1_bias", &w.ln_1_bias, d),
@@ -227,15 +270,31 @@ impl Backward<Flex, 17> for BlockBackward {
 
     fn backward(self, ops: Ops<State, 17>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let State { x, parameters, saved, call } = ops.state;
+        let State {
+            x,
+            parameters,
+            saved,
+            call,
+        } = ops.state;
         let weights = named(parameters.each_ref().map(values));
         let mut dx = vec![0.0; values(&x).len()];
         let mut gradients = parameters.each_ref().map(|p| vec![0.0; values(p).len()]);
         let targets = named(gradients.each_mut().map(Vec::as_mut_slice));
-        backward(&call.0, values(&x), &weights, &saved, values(&dy), &mut dx, targets);
+        backward(
+            &call.0,
+            values(&x),
+            &weights,
+            &saved,
+            values(&dy),
+            &mut dx,
+            targets,
+        );
         drop(saved);
-        let results = std::iter::once((dx, x.shape()))
-            .chain(gradients.into_iter().zip(parameters.iter().map(TensorMetadata::shape)));
+        let results = std::iter::once((dx, x.shape())).chain(
+            gradients
+                .into_iter()
+                .zip(parameters.iter().map(TensorMetadata::shape)),
+        );
         for (parent, (gradient, shape)) in ops.parents.into_iter().zip(results) {
             if let Some(node) = parent {
                 grads.register::<Flex>(node.id, tensor(gradient, shape));
@@ -250,15 +309,28 @@ pub(crate) fn record<C: CheckpointStrategy>(
     call: Call,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let parameters = parameters.into_array();
-    let nodes: [_; 17] =
-        std::array::from_fn(|i| if i == 0 { x.node() } else { parameters[i - 1].node() });
+    let nodes: [_; 17] = std::array::from_fn(|i| {
+        if i == 0 {
+            x.node()
+        } else {
+            parameters[i - 1].node()
+        }
+    });
     let x = contiguous(x.into_primitive());
     let parameters = parameters.map(|p| contiguous(p.into_primitive()));
     match BlockBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (y, saved) = run(&x, &parameters, &call, true);
             let saved = Arc::new(saved.expect("the forward pass was asked to save"));
-            prep.finish(State { x, parameters, saved, call }, y)
+            prep.finish(
+                State {
+                    x,
+                    parameters,
+                    saved,
+                    call,
+                },
+                y,
+            )
         }
         OpsKind::UnTracked(prep) => prep.finish(run(&x, &parameters, &call, false).0),
     }

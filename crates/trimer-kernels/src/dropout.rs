@@ -60,7 +60,10 @@ impl Stream {
     /// # Panics
     /// If `p` is not in `0..1`.
     pub fn new(seed: u64, site: Site, p: f64) -> Option<Self> {
-        assert!((0.0..1.0).contains(&p), "dropout probability {p} is not in 0..1");
+        assert!(
+            (0.0..1.0).contains(&p),
+            "dropout probability {p} is not in 0..1"
+        );
         let threshold = (p * 65536.0).round().min(65535.0) as u16;
         let site = match site {
             Site::Attention => 1,
@@ -139,11 +142,27 @@ mod tests {
         let other = Stream::new(2, Site::Attention, 0.5).expect("p > 0");
         let site = Stream::new(1, Site::Hidden, 0.5).expect("p > 0");
         let sign = |s: &Stream| -> Vec<f64> {
-            s.factors(rows, cols).iter().map(|&f| if f > 0.0 { 1.0 } else { -1.0 }).collect()
+            s.factors(rows, cols)
+                .iter()
+                .map(|&f| if f > 0.0 { 1.0 } else { -1.0 })
+                .collect()
         };
         let x = sign(&stream);
         let bound = 5.0 / ((rows * cols) as f64).sqrt();
-        for lag in [1, 2, 3, 16, 31, 32, 33, 64, cols, cols + 1, 2 * cols, 7 * cols + 5] {
+        for lag in [
+            1,
+            2,
+            3,
+            16,
+            31,
+            32,
+            33,
+            64,
+            cols,
+            cols + 1,
+            2 * cols,
+            7 * cols + 5,
+        ] {
             let r = x.iter().zip(&x[lag..]).map(|(a, b)| a * b).sum::<f64>();
             assert!((r / (x.len() - lag) as f64).abs() < bound, "lag {lag}");
         }

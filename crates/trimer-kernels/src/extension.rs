@@ -164,15 +164,24 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
 
 /// The values of a contiguous f32 tensor.
 pub(crate) fn values(x: &FlexTensor) -> &[f32] {
-    x.as_slice::<f32>().expect("made contiguous, and checked to be f32 by the caller of the extension")
+    x.as_slice::<f32>()
+        .expect("made contiguous, and checked to be f32 by the caller of the extension")
 }
 
 /// The tensor with its values in order.
 pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
-    if x.is_contiguous() { x } else { x.to_contiguous() }
+    if x.is_contiguous() {
+        x
+    } else {
+        x.to_contiguous()
+    }
 }
 
 /// A tensor of these values.
 pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(shape),
+        DType::F32,
+    )
 }

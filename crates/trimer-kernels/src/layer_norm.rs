@@ -68,14 +68,30 @@ impl Backward<Flex, 3> for LayerNormBackward {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let State { x, gamma, beta, eps } = ops.state;
+        let State {
+            x,
+            gamma,
+            beta,
+            eps,
+        } = ops.state;
         let d = values(&gamma).len();
         let mut dx = vec![0.0; values(&x).len()];
         let (mut dgamma, mut dbeta) = (vec![0.0; d], vec![0.0; d]);
         let norm = [values(&gamma), values(&beta)];
         let gradients = [&mut dgamma[..], &mut dbeta[..]];
-        rows::norm_backward(values(&x), norm, eps as f32, values(&dy), &mut dx, gradients);
-        let results = [(dx, x.shape()), (dgamma, gamma.shape()), (dbeta, beta.shape())];
+        rows::norm_backward(
+            values(&x),
+            norm,
+            eps as f32,
+            values(&dy),
+            &mut dx,
+            gradients,
+        );
+        let results = [
+            (dx, x.shape()),
+            (dgamma, gamma.shape()),
+            (dbeta, beta.shape()),
+        ];
         for (parent, (gradient, shape)) in ops.parents.into_iter().zip(results) {
             if let Some(node) = parent {
                 grads.register::<Flex>(node.id, tensor(gradient, shape));
@@ -93,8 +109,20 @@ pub(crate) fn record<C: CheckpointStrategy>(
     let nodes = [x.node(), gamma.node(), beta.node()];
     let [x, gamma, beta] = [x, gamma, beta].map(|t| contiguous(t.into_primitive()));
     let y = run(&x, &gamma, &beta, eps);
-    match LayerNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish(State { x, gamma, beta, eps }, y),
+    match LayerNormBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => prep.finish(
+            State {
+                x,
+                gamma,
+                beta,
+                eps,
+            },
+            y,
+        ),
         OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }

@@ -65,7 +65,9 @@ pub fn linear<const D: usize>(
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "`bias` of {outputs} outputs");
     }
-    let stream = options.seed.and_then(|seed| Stream::new(seed, Site::Hidden, options.p));
+    let stream = options
+        .seed
+        .and_then(|seed| Stream::new(seed, Site::Hidden, options.p));
     if !fused(&x) || x.shape().num_elements() == 0 || outputs == 0 {
         let y = plain::linear(x, weight, bias);
         let y = match options.activation {
@@ -77,7 +79,10 @@ pub fn linear<const D: usize>(
     }
     let relu = options.activation == Activation::Relu;
     // Without the gate of the activation the kernels could not tell a dropped value from a zero.
-    let call = Call { relu, dropout: stream.filter(|_| relu) };
+    let call = Call {
+        relu,
+        dropout: stream.filter(|_| relu),
+    };
     let bias = bias.unwrap_or_else(|| Tensor::zeros([outputs], &x.device()));
     let y = Tensor::from_dispatch(<Dispatch as KernelOps>::fused_linear(
         x.into_dispatch(),
@@ -92,7 +97,12 @@ pub fn linear<const D: usize>(
     }
 }
 
-pub(crate) fn infer(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, call: &Call) -> FlexTensor {
+pub(crate) fn infer(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    call: &Call,
+) -> FlexTensor {
     run(&contiguous(x), &contiguous(weight), &contiguous(bias), call)
 }
 
@@ -124,9 +134,17 @@ impl Backward<Flex, 3> for LinearBackward {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let State { x, weight, bias, y, call } = ops.state;
+        let State {
+            x,
+            weight,
+            bias,
+            y,
+            call,
+        } = ops.state;
         let [x_node, weight_node, bias_node] = ops.parents;
-        let gate = call.relu.then(|| (values(&y), call.dropout.map_or(1.0, |s| s.scale())));
+        let gate = call
+            .relu
+            .then(|| (values(&y), call.dropout.map_or(1.0, |s| s.scale())));
         let mut dx = x_node.as_ref().map(|_| vec![0.0; values(&x).len()]);
         let mut dw = vec![0.0; values(&weight).len()];
         let mut db = vec![0.0; values(&bias).len()];
@@ -160,10 +178,21 @@ pub(crate) fn record<C: CheckpointStrategy>(
     let nodes = [x.node(), weight.node(), bias.node()];
     let [x, weight, bias] = [x, weight, bias].map(|t| contiguous(t.into_primitive()));
     let y = run(&x, &weight, &bias, &call);
-    match LinearBackward.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => {
-            prep.finish(State { x, weight, bias, y: y.clone(), call }, y)
-        }
+    match LinearBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => prep.finish(
+            State {
+                x,
+                weight,
+                bias,
+                y: y.clone(),
+                call,
+            },
+            y,
+        ),
         OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }

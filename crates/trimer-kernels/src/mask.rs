@@ -10,7 +10,13 @@ pub(crate) fn visible_keys(pad_mask: Tensor<2, Bool>) -> Vec<Vec<u32>> {
     let padding: Vec<bool> = pad_mask.into_data().iter::<bool>().collect();
     padding
         .chunks(time.max(1))
-        .map(|row| (0_u32..).zip(row).filter(|(_, padding)| !**padding).map(|(j, _)| j).collect())
+        .map(|row| {
+            (0_u32..)
+                .zip(row)
+                .filter(|(_, padding)| !**padding)
+                .map(|(j, _)| j)
+                .collect()
+        })
         .collect()
 }
 
@@ -31,9 +37,10 @@ pub(crate) fn factors(
     device: &Device,
 ) -> Tensor<2> {
     match source {
-        Source::Stream => {
-            Tensor::from_data(TensorData::new(stream.factors(rows, cols), [rows, cols]), device)
-        }
+        Source::Stream => Tensor::from_data(
+            TensorData::new(stream.factors(rows, cols), [rows, cols]),
+            device,
+        ),
         Source::Device => {
             let kept = f64::from(1.0 / stream.scale());
             Tensor::random([rows, cols], Distribution::Bernoulli(kept), device)

@@ -3,7 +3,7 @@
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Bool, Tensor};
 
-use crate::attention::AttentionOptions;
+use crate::attention::{AttentionMasks, AttentionOptions};
 use crate::block::{BlockOptions, BlockWeights};
 use crate::dropout::Stream;
 use crate::mask::{Source, factors};
@@ -11,7 +11,11 @@ use crate::path::on_flex;
 
 fn source<const D: usize>(x: &Tensor<D>) -> Source {
     // On a GPU the host's loop and the copy would take longer than all the rest.
-    if on_flex(x) { Source::Stream } else { Source::Device }
+    if on_flex(x) {
+        Source::Stream
+    } else {
+        Source::Device
+    }
 }
 
 pub(crate) fn layer_norm<const D: usize>(
@@ -57,7 +61,7 @@ pub(crate) fn attention(
     q: Tensor<3>,
     k: Tensor<3>,
     v: Tensor<3>,
-    pad_mask: Option<Tensor<2, Bool>>,
+    masks: AttentionMasks,
     options: &AttentionOptions,
     stream: Option<&Stream>,
 ) -> Tensor<3> {
@@ -70,8 +74,13 @@ pub(crate) fn attention(
     };
     let (q, k, v) = (heads(q, n_queries), heads(k, n_keys), heads(v, n_keys));
     let mut scores = q.matmul(k.transpose()).div_scalar((width as f64).sqrt());
-    let mut hidden: Option<Tensor<4, Bool>> = pad_mask
-        .map(|mask| mask.reshape([batch, 1, 1, n_keys]).expand([batch, n_heads, n_queries, n_keys]));
+    if let Some(bias) = masks.score_bias {
+        scores = scores + bias.reshape([1, 1, n_queries, n_keys]);
+    }
+    let mut hidden: Option<Tensor<4, Bool>> = masks.pad_mask.map(|mask| {
+        mask.reshape([batch, 1, 1, n_keys])
+            .expand([batch, n_heads, n_queries, n_keys])
+    });
     if let Some(offset) = options.causal {
         // True where a key lies beyond the query's horizon.
         let future = Tensor::<2, Bool>::tril_mask([n_queries, n_keys], offset, &device)
@@ -94,9 +103,15 @@ pub(crate) fn attention(
         let shape = [batch * n_heads * n_keys, n_queries];
         let factors = factors(stream, source(&weights), shape, &device);
         // The stream's rows are keys and its columns queries.
-        weights = weights * factors.reshape([batch, n_heads, n_keys, n_queries]).swap_dims(2, 3);
+        weights = weights
+            * factors
+                .reshape([batch, n_heads, n_keys, n_queries])
+                .swap_dims(2, 3);
     }
-    weights.matmul(v).swap_dims(1, 2).reshape([batch, n_queries, d])
+    weights
+        .matmul(v)
+        .swap_dims(1, 2)
+        .reshape([batch, n_queries, d])
 }
 
 pub(crate) fn lfmim_block(
@@ -112,8 +127,18 @@ pub(crate) fn lfmim_block(
     let qkv = linear(normed, w.in_proj_weight, Some(w.in_proj_bias)); // [batch, time, 3 d]
     let part = |i: usize| qkv.clone().narrow(2, i * d, d);
     let plain = AttentionOptions::new(options.n_heads);
-    let attended =
-        attention(part(0), part(1), part(2), pad_mask, &plain, attention_dropout.as_ref());
+    let masks = AttentionMasks {
+        pad_mask,
+        score_bias: None,
+    };
+    let attended = attention(
+        part(0),
+        part(1),
+        part(2),
+        masks,
+        &plain,
+        attention_dropout.as_ref(),
+    );
     let branch = linear(attended, w.out_proj_weight, Some(w.out_proj_bias));
     let x = x + layer_norm(branch, w.ln_12_weight, w.ln_12_bias, eps);
     let normed = layer_norm(x.clone(), w.ln_2_weight, w.ln_2_bias, eps);

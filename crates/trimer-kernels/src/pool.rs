@@ -13,7 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const ALIGN: usize = 64;
 
-static SHELF: Mutex<Shelf> = Mutex::new(Shelf { free: BTreeMap::new(), bytes: 0 });
+static SHELF: Mutex<Shelf> = Mutex::new(Shelf {
+    free: BTreeMap::new(),
+    bytes: 0,
+});
 
 struct Shelf {
     /// Free allocations by capacity (in values).
@@ -47,7 +50,14 @@ impl Allocation {
         let layout = layout(capacity);
         // SAFETY: capacities are at least `MIN`, so the layout has a size.
         let ptr = unsafe { alloc_zeroed(layout) };
-        let Some(ptr) = NonNull::new(ptr.cast::<f32>()) else { handle_alloc_error(layout) };
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "the layout asks for a whole cache line"
+        )]
+        let ptr = ptr.cast::<f32>();
+        let Some(ptr) = NonNull::new(ptr) else {
+            handle_alloc_error(layout)
+        };
         Self { ptr, capacity }
     }
 }
@@ -87,7 +97,10 @@ impl Buffer {
             }
             found
         };
-        Self { allocation: Some(found.unwrap_or_else(|| Allocation::new(class))), len }
+        Self {
+            allocation: Some(found.unwrap_or_else(|| Allocation::new(class))),
+            len,
+        }
     }
 
     /// Takes a buffer of `len` zeros.
@@ -98,7 +111,9 @@ impl Buffer {
     }
 
     fn ptr(&self) -> NonNull<f32> {
-        self.allocation.as_ref().map_or(NonNull::dangling(), |a| a.ptr)
+        self.allocation
+            .as_ref()
+            .map_or(NonNull::dangling(), |a| a.ptr)
     }
 }
 
@@ -122,7 +137,11 @@ impl Drop for Buffer {
         if let Some(allocation) = self.allocation.take() {
             let mut shelf = shelf();
             shelf.bytes += allocation.capacity * size_of::<f32>();
-            shelf.free.entry(allocation.capacity).or_default().push(allocation);
+            shelf
+                .free
+                .entry(allocation.capacity)
+                .or_default()
+                .push(allocation);
         }
     }
 }
@@ -148,10 +167,24 @@ mod tests {
 
     #[test]
     fn size_classes_grow_by_at_most_an_eighth() {
-        for len in [1, 255, 256, 257, 1000, 4096, 4097, 30_720, 1 << 20, (1 << 20) + 1] {
+        for len in [
+            1,
+            255,
+            256,
+            257,
+            1000,
+            4096,
+            4097,
+            30_720,
+            1 << 20,
+            (1 << 20) + 1,
+        ] {
             let class = size_class(len);
             assert!(class >= len);
-            assert!(class <= MIN || class as f64 <= len as f64 * 1.125 + 1.0, "{len} -> {class}");
+            assert!(
+                class <= MIN || class as f64 <= len as f64 * 1.125 + 1.0,
+                "{len} -> {class}"
+            );
             assert_eq!(size_class(class), class);
         }
     }

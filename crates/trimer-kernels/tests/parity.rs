@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
 use trimer_kernels::{
-    Activation, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, Path, attention,
-    layer_norm, lfmim_block, linear, set_path,
+    Activation, AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, Path,
+    attention, layer_norm, lfmim_block, linear, set_path,
 };
 
 static PATH: Mutex<()> = Mutex::new(());
@@ -21,7 +21,11 @@ fn device() -> Device {
 }
 
 fn random<const D: usize>(shape: [usize; D], amplitude: f64) -> Tensor<D> {
-    let data = Tensor::<D>::random(shape, Distribution::Uniform(-amplitude, amplitude), &device());
+    let data = Tensor::<D>::random(
+        shape,
+        Distribution::Uniform(-amplitude, amplitude),
+        &device(),
+    );
     Tensor::from_data(data.into_data(), &device()).require_grad()
 }
 
@@ -30,11 +34,15 @@ fn run<const D: usize>(
     inputs: &[Tensor<1>],
     f: impl Fn(Vec<Tensor<1>>) -> Tensor<D>,
 ) -> Vec<Vec<f32>> {
-    let inputs: Vec<Tensor<1>> =
-        inputs.iter().map(|x| Tensor::from_data(x.to_data(), &device()).require_grad()).collect();
+    let inputs: Vec<Tensor<1>> = inputs
+        .iter()
+        .map(|x| Tensor::from_data(x.to_data(), &device()).require_grad())
+        .collect();
     let y = f(inputs.clone());
     let n = y.shape().num_elements();
-    let weights: Vec<f32> = (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let weights: Vec<f32> = (0..n)
+        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
+        .collect();
     let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), &device());
     let grads = (y.clone().reshape([n]) * weights).sum().backward();
     let mut all = vec![floats(y.into_data())];
@@ -61,18 +69,37 @@ fn compare<const D: usize>(
     let fused = run(inputs, &f);
     for (i, (a, b)) in fused.iter().zip(&plain).enumerate() {
         let scale = b.iter().fold(0.02_f32, |m, x| m.max(x.abs()));
-        let worst = a.iter().zip(b).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+        let worst = a
+            .iter()
+            .zip(b)
+            .fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
         // Gradients are sums over all rows, in another order.
         let bound = if i == 0 { 1e-5 } else { 3e-5 };
-        assert!(worst <= bound * scale, "{what}, output {i}: off by {worst} of {scale}");
+        assert!(
+            worst <= bound * scale,
+            "{what}, output {i}: off by {worst} of {scale}"
+        );
     }
 }
 
 fn block_inputs(batch: usize, time: usize, d: usize, d_ff: usize) -> Vec<Tensor<1>> {
     let a = 1.5 / (d as f64).sqrt();
     let mut inputs = vec![random([batch * time * d], 1.0)];
-    for (out, inner) in [(d, 0), (3 * d, d), (d, d), (d, 0), (d, 0), (d_ff, d), (d, d_ff), (d, 0)] {
-        let weight = if inner == 0 { random([out], 0.5).detach() + 1.0 } else { random([out * inner], a) };
+    for (out, inner) in [
+        (d, 0),
+        (3 * d, d),
+        (d, d),
+        (d, 0),
+        (d, 0),
+        (d_ff, d),
+        (d, d_ff),
+        (d, 0),
+    ] {
+        let weight = if inner == 0 {
+            random([out], 0.5).detach() + 1.0
+        } else {
+            random([out * inner], a)
+        };
         inputs.push(weight);
         inputs.push(random([out], 0.3));
     }
@@ -102,19 +129,25 @@ fn block_weights(p: &[Tensor<1>], d: usize, d_ff: usize) -> BlockWeights {
 }
 
 fn padding(batch: usize, time: usize) -> Tensor<2, Bool> {
-    let mask: Vec<bool> = (0..batch * time).map(|i| i % time > time - 1 - i / time).collect();
+    let mask: Vec<bool> = (0..batch * time)
+        .map(|i| i % time > time - 1 - i / time)
+        .collect();
     Tensor::from_data(TensorData::new(mask, [batch, time]), &device())
 }
 
 #[test]
 fn block() {
-    for (batch, time, d, n_heads) in [(2, 1, 8, 2), (3, 7, 16, 4), (2, 40, 48, 3), (4, 33, 128, 8)] {
+    for (batch, time, d, n_heads) in [(2, 1, 8, 2), (3, 7, 16, 4), (2, 40, 48, 3), (4, 33, 128, 8)]
+    {
         let d_ff = 4 * d;
         let inputs = block_inputs(batch, time, d, d_ff);
         for (options, masked) in [
             (BlockOptions::new(n_heads), false),
             (BlockOptions::new(n_heads).with_dropout(0.2, 0.1, 77), false),
-            (BlockOptions::new(n_heads).with_dropout(0.2, 0.1, 78), time > batch),
+            (
+                BlockOptions::new(n_heads).with_dropout(0.2, 0.1, 78),
+                time > batch,
+            ),
         ] {
             let what = format!("block {batch} x {time} x {d}, {options:?}, masked {masked}");
             compare(&what, &inputs, |p| {
@@ -140,16 +173,27 @@ fn layer_norms() {
 #[test]
 fn linears() {
     for (rows, inputs, outputs) in [(1, 3, 2), (50, 40, 130), (400, 768, 128)] {
-        let tensors =
-            [random([rows * inputs], 1.0), random([outputs * inputs], 0.3), random([outputs], 0.5)];
+        let tensors = [
+            random([rows * inputs], 1.0),
+            random([outputs * inputs], 0.3),
+            random([outputs], 0.5),
+        ];
         for activation in [Activation::None, Activation::Relu, Activation::Gelu] {
             for seed in [None, Some(5)] {
-                let options = LinearOptions { activation, p: 0.3, seed };
-                compare(&format!("linear {rows} x {inputs} x {outputs}, {options:?}"), &tensors, |p| {
-                    let x = p[0].clone().reshape([1, rows, inputs]);
-                    let weight = p[1].clone().reshape([outputs, inputs]);
-                    linear(x, weight, Some(p[2].clone()), &options)
-                });
+                let options = LinearOptions {
+                    activation,
+                    p: 0.3,
+                    seed,
+                };
+                compare(
+                    &format!("linear {rows} x {inputs} x {outputs}, {options:?}"),
+                    &tensors,
+                    |p| {
+                        let x = p[0].clone().reshape([1, rows, inputs]);
+                        let weight = p[1].clone().reshape([outputs, inputs]);
+                        linear(x, weight, Some(p[2].clone()), &options)
+                    },
+                );
             }
         }
     }
@@ -159,16 +203,22 @@ fn linears() {
 fn linear_without_bias() {
     let tensors = [random([20 * 30], 1.0), random([40 * 30], 0.3)];
     compare("linear without bias", &tensors, |p| {
-        let (x, weight) = (p[0].clone().reshape([20, 30]), p[1].clone().reshape([40, 30]));
+        let (x, weight) = (
+            p[0].clone().reshape([20, 30]),
+            p[1].clone().reshape([40, 30]),
+        );
         linear(x, weight, None, &LinearOptions::default())
     });
 }
 
 #[test]
 fn attentions() {
-    for (batch, n_queries, n_keys, d, n_heads) in
-        [(1, 1, 3, 4, 1), (2, 7, 12, 24, 3), (3, 50, 70, 32, 2), (2, 64, 64, 64, 1)]
-    {
+    for (batch, n_queries, n_keys, d, n_heads) in [
+        (1, 1, 3, 4, 1),
+        (2, 7, 12, 24, 3),
+        (3, 50, 70, 32, 2),
+        (2, 64, 64, 64, 1),
+    ] {
         let tensors = [
             random([batch * n_queries * d], 1.0),
             random([batch * n_keys * d], 1.5),
@@ -176,12 +226,27 @@ fn attentions() {
         ];
         for causal in [None, Some(0), Some(n_keys as i64 - n_queries as i64)] {
             for (p, masked) in [(0.0, false), (0.2, false), (0.2, true)] {
-                let options = AttentionOptions { causal, p, seed: Some(9), n_heads };
-                let what = format!("attention {batch} x {n_queries} x {n_keys}, {options:?}, {masked}");
+                let options = AttentionOptions {
+                    causal,
+                    p,
+                    seed: Some(9),
+                    n_heads,
+                };
+                let what =
+                    format!("attention {batch} x {n_queries} x {n_keys}, {options:?}, {masked}");
                 compare(&what, &tensors, |t| {
                     let q = t[0].clone().reshape([batch, n_queries, d]);
                     let [k, v] = [1, 2].map(|i| t[i].clone().reshape([batch, n_keys, d]));
-                    attention(q, k, v, masked.then(|| padding(batch, n_keys)), &options)
+                    attention(
+                        q,
+                        k,
+                        v,
+                        AttentionMasks {
+                            pad_mask: masked.then(|| padding(batch, n_keys)),
+                            score_bias: None,
+                        },
+                        &options,
+                    )
                 });
             }
         }
@@ -199,14 +264,21 @@ fn the_two_paths_are_two() {
         floats(lfmim_block(x.clone(), weights.clone(), None, &BlockOptions::new(4)).into_data())
     };
     // Sums in another order never agree in all bits.
-    assert!(on(Path::Auto) != on(Path::Plain), "the switch has no effect");
+    assert!(
+        on(Path::Auto) != on(Path::Plain),
+        "the switch has no effect"
+    );
 }
 
 #[test]
 fn inputs_that_are_views_are_read_rightly() {
     let _lock = lock();
     let inputs = block_inputs(2, 6, 16, 64);
-    let x = inputs[0].clone().detach().reshape([6, 2, 16]).swap_dims(0, 1);
+    let x = inputs[0]
+        .clone()
+        .detach()
+        .reshape([6, 2, 16])
+        .swap_dims(0, 1);
     let copy = Tensor::<3>::from_data(x.to_data(), &device());
     let weights = block_weights(&inputs[1..], 16, 64);
     let options = BlockOptions::new(2);
@@ -223,9 +295,19 @@ fn inference_equals_training_without_dropout() {
     let inputs = block_inputs(2, 11, 32, 128);
     let options = BlockOptions::new(4);
     let x = inputs[0].clone().reshape([2, 11, 32]);
-    let recorded = lfmim_block(x.clone(), block_weights(&inputs[1..], 32, 128), None, &options);
+    let recorded = lfmim_block(
+        x.clone(),
+        block_weights(&inputs[1..], 32, 128),
+        None,
+        &options,
+    );
     let inner: Vec<Tensor<1>> = inputs.iter().map(|x| x.clone().inner()).collect();
-    let plain = lfmim_block(x.inner(), block_weights(&inner[1..], 32, 128), None, &options);
+    let plain = lfmim_block(
+        x.inner(),
+        block_weights(&inner[1..], 32, 128),
+        None,
+        &options,
+    );
     recorded.into_data().assert_eq(&plain.into_data(), true);
 }
 
@@ -233,5 +315,11 @@ fn inference_equals_training_without_dropout() {
 #[should_panic(expected = "10 features for 4 heads")]
 fn heads_must_divide_the_features() {
     let x = Tensor::<3>::zeros([1, 2, 10], &Device::flex());
-    let _ = attention(x.clone(), x.clone(), x, None, &AttentionOptions::new(4));
+    let _ = attention(
+        x.clone(),
+        x.clone(),
+        x,
+        AttentionMasks::default(),
+        &AttentionOptions::new(4),
+    );
 }

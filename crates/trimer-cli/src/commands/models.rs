@@ -2,6 +2,7 @@
 
 use crate::{Answer, ui};
 use serde::Serialize;
+use std::fmt::Write as _;
 use trimer_core::ModalityMap;
 use trimer_nn::models::{MODELS, ModelConfig, ModelInfo, Task};
 use trimer_nn::weights::parameter_count;
@@ -118,10 +119,11 @@ fn card(entry: &Entry) -> anyhow::Result<()> {
     );
     for preset in info.presets {
         let config = ModelConfig::resolve(info.id, Some(preset), &toml::Table::new())?;
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n# preset `{preset}`; change a key with `--set model.KEY=VALUE`\n{}",
             toml::to_string(&config)?
-        ));
+        );
     }
     ui::data(&text);
     Ok(())

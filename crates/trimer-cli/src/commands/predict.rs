@@ -57,18 +57,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         )
         .into());
     }
-    match &args.corpus {
-        Some(path) => {
-            let corpus = Corpus::open(path)?;
-            let rows = chosen_rows(args, &corpus)?;
-            answer(args, &run, &corpus, &rows, seed, &device)
-        }
-        None => {
-            // One utterance is a corpus of one row; it lives as long as this command.
-            let folder = tempfile::tempdir()?;
-            let corpus = corpus_of_one(args, &run, &folder.path().join("one"))?;
-            answer(args, &run, &corpus, &[0], seed, &device)
-        }
+    if let Some(path) = &args.corpus {
+        let corpus = Corpus::open(path)?;
+        let rows = chosen_rows(args, &corpus)?;
+        answer(args, &run, &corpus, &rows, seed, &device)
+    } else {
+        // One utterance is a corpus of one row; it lives as long as this command.
+        let folder = tempfile::tempdir()?;
+        let corpus = corpus_of_one(args, &run, &folder.path().join("one"))?;
+        answer(args, &run, &corpus, &[0], seed, &device)
     }
 }
 

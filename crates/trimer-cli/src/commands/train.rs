@@ -153,10 +153,11 @@ fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
 
 fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
     let name = |n: usize| Path::new("runs").join(format!("{corpus}-{model}-{n}"));
-    (1..)
-        .map(name)
-        .find(|p| !p.exists())
-        .unwrap_or_else(|| name(0))
+    let mut n = 1;
+    while name(n).exists() {
+        n += 1;
+    }
+    name(n)
 }
 
 /// Versions and machine, as stored with a run.

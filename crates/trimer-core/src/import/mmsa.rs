@@ -68,7 +68,10 @@ impl Importer for Mmsa {
             .map(|part| SplitData::read(part, options))
             .collect::<Result<Vec<_>, _>>()?;
         check_splits(&parts)?;
-        let unimodal = parts.iter().any(|part| part.scores.text.is_some());
+        // After the check above, all splits have the same label columns.
+        let unimodal = [Head::Text, Head::Audio, Head::Vision]
+            .iter()
+            .any(|head| parts[0].scores.get(*head).is_some());
         let range = if unimodal { [-1.0, 1.0] } else { [-3.0, 3.0] };
         for part in &parts {
             part.check_labels(range)?;

@@ -315,8 +315,9 @@ fn read_triples(part: &Part<'_>, node: Node<'_>, count: usize) -> Result<Vec<Tri
         .map(|(place, row)| {
             let text = |part_of_id: &[u8]| {
                 let text = std::str::from_utf8(part_of_id).map_err(|_| {
-                    part.refuse(KEY, format!("id {place} is not UTF-8"))
-                        .id(String::from_utf8_lossy(part_of_id))
+                    part.refuse(KEY, format!("id {place} is not UTF-8")).id(
+                        String::from_utf8_lossy(&part_of_id[..part_of_id.len().min(80)]),
+                    )
                 })?;
                 part.check_id(KEY, place, text)?;
                 Ok::<_, ImportError>(text.to_owned())

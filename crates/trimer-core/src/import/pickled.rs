@@ -81,10 +81,7 @@ impl Source {
             )
             .into());
         };
-        let found: Vec<&str> = entries
-            .filter_map(|(key, _)| key.as_utf8())
-            .take(50)
-            .collect();
+        let found: Vec<&str> = entries.filter_map(|(key, _)| short(key)).take(50).collect();
         Split::ALL
             .into_iter()
             .map(|split| {
@@ -138,6 +135,11 @@ pub(super) fn refusal(path: &Path, error: PickleError) -> ImportError {
     .into()
 }
 
+/// A key that a message can show.
+fn short(key: Node<'_>) -> Option<&str> {
+    key.as_utf8().filter(|key| key.len() <= 60)
+}
+
 /// The names in backticks, or that there are none.
 fn list(names: &[&str]) -> String {
     if names.is_empty() {
@@ -174,7 +176,7 @@ impl<'a> Part<'a> {
                 .entries()
                 .into_iter()
                 .flatten()
-                .filter_map(|(key, _)| key.as_utf8())
+                .filter_map(|(key, _)| short(key))
                 .take(50)
                 .collect();
             let refusal = self.refuse(key, format!("the key is missing; found {}", list(&keys)));
@@ -318,7 +320,7 @@ impl<'a> Part<'a> {
             .map(|(place, text)| {
                 let id = std::str::from_utf8(text).map_err(|_| {
                     self.refuse(key, format!("id {place} is not UTF-8"))
-                        .id(String::from_utf8_lossy(text))
+                        .id(String::from_utf8_lossy(&text[..text.len().min(80)]))
                 })?;
                 self.check_id(key, place, id)?;
                 Ok(id.to_owned())
@@ -459,3 +461,6 @@ impl Replaced {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,9 @@ pub mod value;
 
 pub use confusion::ConfusionMatrix;
 pub use evaluate::{
-    ClassificationPrediction, EvaluationOptions, evaluate_classification,
-    evaluate_classification_seeds, evaluate_regression, evaluate_regression_seeds,
+    ClassificationPrediction, EvaluationOptions, compare_classification, compare_regression,
+    evaluate_classification, evaluate_classification_seeds, evaluate_regression,
+    evaluate_regression_seeds,
 };
 pub use pairs::Pairs;
 pub use probability::Probabilities;
@@ -178,6 +179,14 @@ pub enum MetricError {
         /// Index of the sample.
         sample: usize,
     },
+    /// A metric that does not exist, does not apply to these predictions or is not one number.
+    #[error("`{metric}` is {}", if *known { "no single number here" } else { "not a metric" })]
+    Inapplicable {
+        /// The name that was asked for.
+        metric: String,
+        /// Whether there is a metric of this name.
+        known: bool,
+    },
     /// No class, no seed or an impossible interval level.
     #[error("`{what}` is {found}, expected {expected}")]
     Option {
@@ -198,6 +207,14 @@ impl crate::Hint for MetricError {
             ),
             Self::Class { .. } => Some("compare the model's class list with the corpus's".into()),
             Self::Weight { .. } | Self::Option { .. } => None,
+            Self::Inapplicable { known: true, .. } => Some(
+                "choose one that an evaluation of these predictions shows as a single number"
+                    .into(),
+            ),
+            Self::Inapplicable { metric, .. } => {
+                crate::error::nearest(metric, METRICS.iter().map(|info| info.id))
+                    .map(|near| format!("did you mean `{near}`?"))
+            }
             Self::Probability { .. } => {
                 Some("pass probabilities, not logits: apply softmax first".into())
             }

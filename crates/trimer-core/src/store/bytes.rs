@@ -44,14 +44,15 @@ impl ByteView {
     ///
     /// When the file cannot be opened, read or mapped, or is no regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let meta = file.metadata()?;
+        // Asked before opening: to open a pipe would wait for its other end.
+        let meta = std::fs::metadata(path)?;
         if !meta.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "not a regular file",
             ));
         }
+        let mut file = File::open(path)?;
         if meta.len() <= READ_LIMIT {
             let mut bytes = Vec::with_capacity(meta.len() as usize);
             // One byte over the limit tells a file that grew meanwhile from one that did not.

@@ -36,7 +36,10 @@ impl Shape {
 
     /// Samples of one task; depends on sizes alone, so that results do not depend on the number of threads.
     fn samples_per_task(&self) -> usize {
-        TASK_ROWS.div_ceil(self.time.max(1)).min(self.batch.div_ceil(2)).max(1)
+        TASK_ROWS
+            .div_ceil(self.time.max(1))
+            .min(self.batch.div_ceil(2))
+            .max(1)
     }
 }
 
@@ -55,7 +58,11 @@ pub(crate) struct Weights<T> {
 }
 
 fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a> {
-    Norm { gamma, beta, eps: shape.eps }
+    Norm {
+        gamma,
+        beta,
+        eps: shape.eps,
+    }
 }
 
 /// What the backward pass needs of the forward pass, beside input and parameters.
@@ -157,6 +164,12 @@ pub(crate) fn forward(
     let (d, d_ff) = (shape.d_model, shape.d_ff);
     assert_eq!(x.len(), shape.rows() * d, "input of {} x {d}", shape.rows());
     assert_eq!(y.len(), x.len(), "the block keeps the shape");
+    let drops = shape.attention_dropout.is_some() || shape.hidden_dropout.is_some();
+    if shape.batch == 1 && !save && !drops {
+        // Once into the pool of threads rather than at every step.
+        rayon::scope(|_| forward_alone(shape, x, weights, y));
+        return None;
+    }
     let packed = PackedWeights {
         qkv: Packed::transposed(weights.qkv[0], 3 * d, d),
         out: Packed::transposed(weights.out[0], d, d),
@@ -169,16 +182,22 @@ pub(crate) fn forward(
     if save {
         let mut saved = Saved::take(shape, shape.rows());
         let tasks: Vec<_> = tasks.zip(saved.tasks(shape, rows)).collect();
-        tasks.into_par_iter().with_max_len(1).for_each(|((i, (x, y)), saved)| {
-            forward_task(shape, i * samples, x, weights, &packed, y, saved);
-        });
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|((i, (x, y)), saved)| {
+                forward_task(shape, i * samples, x, weights, &packed, y, saved);
+            });
         Some(saved)
     } else {
         let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().with_max_len(1).for_each(|(i, (x, y))| {
-            let mut scratch = Saved::take(shape, x.len() / d);
-            forward_task(shape, i * samples, x, weights, &packed, y, scratch.rows());
-        });
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|(i, (x, y))| {
+                let mut scratch = Saved::take(shape, x.len() / d);
+                forward_task(shape, i * samples, x, weights, &packed, y, scratch.rows());
+            });
         None
     }
 }
@@ -186,7 +205,11 @@ pub(crate) fn forward(
 /// Attention of one of the samples of a task.
 fn sample<'a>(shape: &'a Shape, index: usize, qkv: &'a [f32]) -> Sample<'a> {
     let d = shape.d_model;
-    let part = |i: usize| Features { data: qkv, ld: 3 * d, at: i * d };
+    let part = |i: usize| Features {
+        data: qkv,
+        ld: 3 * d,
+        at: i * d,
+    };
     Sample {
         n_heads: shape.n_heads,
         width: d / shape.n_heads,
@@ -213,13 +236,29 @@ fn forward_task(
 ) {
     let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
     let rows = x.len() / d;
-    let SavedRows { qkv, lse, attended, branch, middle, hidden, last } = saved;
+    let SavedRows {
+        qkv,
+        lse,
+        attended,
+        branch,
+        middle,
+        hidden,
+        last,
+    } = saved;
     let mut normed = Buffer::take(rows * d);
     norm(weights.ln_1, shape).forward(x, None, &mut normed);
-    product(rows, &normed, &packed.qkv, Finish::Bias(weights.qkv[1]), qkv);
+    product(
+        rows,
+        &normed,
+        &packed.qkv,
+        Finish::Bias(weights.qkv[1]),
+        qkv,
+    );
     let mut scratch = sample(shape, first_sample, qkv).scratch(false);
     let qkv = qkv.chunks(time * 3 * d);
-    let results = attended.chunks_mut(time * d).zip(lse.chunks_mut(time * shape.n_heads));
+    let results = attended
+        .chunks_mut(time * d)
+        .zip(lse.chunks_mut(time * shape.n_heads));
     for (i, (qkv, (out, lse))) in qkv.zip(results).enumerate() {
         let mut out = FeaturesMut::new(out, d);
         sample(shape, first_sample + i, qkv).forward(&mut out, lse, &mut scratch);
@@ -228,20 +267,161 @@ fn forward_task(
     while row < rows {
         let n = (rows - row).min(STEP_ROWS);
         let at = row * d..(row + n) * d;
-        let (branch, middle) = (&mut branch[at.clone()], &mut middle[at.clone()]);
-        let hidden = &mut hidden[row * d_ff..(row + n) * d_ff];
-        let last = &mut last[at.clone()];
-        let normed = &mut normed[..n * d];
-        product(n, &attended[at.clone()], &packed.out, Finish::Bias(weights.out[1]), branch);
-        norm(weights.ln_12, shape).forward(branch, Some(&x[at.clone()]), middle);
-        norm(weights.ln_2, shape).forward(middle, None, normed);
+        let step = Step {
+            normed: &mut normed[..n * d],
+            branch: &mut branch[at.clone()],
+            middle: &mut middle[at.clone()],
+            hidden: &mut hidden[row * d_ff..(row + n) * d_ff],
+            last: &mut last[at.clone()],
+        };
         let first_row = (first_sample * time + row) as u64;
+        step.run(
+            shape,
+            weights,
+            packed,
+            first_row,
+            &x[at.clone()],
+            &attended[at.clone()],
+            &mut y[at],
+        );
+        row += n;
+    }
+}
+
+/// What a few rows pass through after the attention.
+struct Step<'a> {
+    normed: &'a mut [f32],
+    branch: &'a mut [f32],
+    middle: &'a mut [f32],
+    hidden: &'a mut [f32],
+    last: &'a mut [f32],
+}
+
+impl Step<'_> {
+    #[expect(clippy::too_many_arguments, reason = "what a block consists of")]
+    fn run(
+        self,
+        shape: &Shape,
+        weights: &Weights<&[f32]>,
+        packed: &PackedWeights,
+        first_row: u64,
+        x: &[f32],
+        attended: &[f32],
+        y: &mut [f32],
+    ) {
+        let n = x.len() / shape.d_model;
+        let Self {
+            normed,
+            branch,
+            middle,
+            hidden,
+            last,
+        } = self;
+        product(
+            n,
+            attended,
+            &packed.out,
+            Finish::Bias(weights.out[1]),
+            branch,
+        );
+        norm(weights.ln_12, shape).forward(branch, Some(x), middle);
+        norm(weights.ln_2, shape).forward(middle, None, normed);
         let finish = Finish::Relu(weights.fc[1], shape.hidden_dropout, first_row);
         product(n, normed, &packed.fc, finish, hidden);
         product(n, hidden, &packed.proj, Finish::Bias(weights.proj[1]), last);
-        norm(weights.ln_22, shape).forward(last, Some(middle), &mut y[at]);
-        row += n;
+        norm(weights.ln_22, shape).forward(last, Some(middle), y);
     }
+}
+
+/// Columns of queries, keys or values that one task of [`forward_alone`] computes, about.
+const ALONE_COLUMNS: usize = 64;
+/// Tasks that the rows of one sample are split into behind the attention.
+const ALONE_TASKS: usize = 8;
+
+/// [`forward`] for a single sample in evaluation: split by heads up to the attention and by rows behind it, so that
+/// more than one thread can work on it.
+fn forward_alone(shape: &Shape, x: &[f32], weights: &Weights<&[f32]>, y: &mut [f32]) {
+    let (d, d_ff, time, n_heads) = (shape.d_model, shape.d_ff, shape.time, shape.n_heads);
+    let width = d / n_heads;
+    let wanted = (ALONE_COLUMNS / width).clamp(1, n_heads);
+    let heads = (1..=wanted)
+        .rev()
+        .find(|h| n_heads.is_multiple_of(*h))
+        .unwrap_or(1);
+    let columns = heads * width;
+    let mut attended = Buffer::take(time * d);
+    let attend = |(group, mut out): (usize, FeaturesMut<'_>)| {
+        let mut normed = Buffer::take(time * d);
+        norm(weights.ln_1, shape).forward(x, None, &mut normed);
+        let project = |part: usize| {
+            let first = part * d + group * columns;
+            let weight = &weights.qkv[0][first * d..(first + columns) * d];
+            let packed = Packed::transposed(weight, columns, d);
+            let mut result = Buffer::take(time * columns);
+            let bias = &weights.qkv[1][first..first + columns];
+            product(time, &normed, &packed, Finish::Bias(bias), &mut result);
+            result
+        };
+        let (q, k, v) = (project(0), project(1), project(2));
+        let of = |data| Features {
+            data,
+            ld: columns,
+            at: 0,
+        };
+        let sample = Sample {
+            n_heads: heads,
+            width,
+            n_queries: time,
+            n_keys: time,
+            q: of(&q),
+            k: of(&k),
+            v: of(&v),
+            visible: shape.visible.as_ref().map(|v| v[0].as_slice()),
+            causal: None,
+            dropout: None,
+            index: 0,
+        };
+        let mut lse = Buffer::take(heads * time);
+        sample.forward(&mut out, &mut lse, &mut sample.scratch(false));
+    };
+    let groups = FeaturesMut::split(&mut attended, d, n_heads / heads);
+    let (packed, ()) = rayon::join(
+        || PackedWeights {
+            qkv: Packed::transposed(&[], 0, d),
+            out: Packed::transposed(weights.out[0], d, d),
+            fc: Packed::transposed(weights.fc[0], d_ff, d),
+            proj: Packed::transposed(weights.proj[0], d, d_ff),
+        },
+        || {
+            groups
+                .into_par_iter()
+                .enumerate()
+                .with_max_len(1)
+                .for_each(attend);
+        },
+    );
+    // A multiple of the rows of a tile.
+    let rows = time.div_ceil(ALONE_TASKS).next_multiple_of(12);
+    let tasks = x.par_chunks(rows * d).zip(attended.par_chunks(rows * d));
+    tasks
+        .zip(y.par_chunks_mut(rows * d))
+        .with_max_len(1)
+        .for_each(|((x, attended), y)| {
+            let n = x.len() / d;
+            let mut scratch = Buffer::take(n * (4 * d + d_ff));
+            let (normed, rest) = scratch.split_at_mut(n * d);
+            let (branch, rest) = rest.split_at_mut(n * d);
+            let (middle, rest) = rest.split_at_mut(n * d);
+            let (last, hidden) = rest.split_at_mut(n * d);
+            let step = Step {
+                normed,
+                branch,
+                middle,
+                hidden,
+                last,
+            };
+            step.run(shape, weights, &packed, 0, x, attended, y);
+        });
 }
 
 /// Gradients of one task's rows, before they are reduced to gradients of weights.
@@ -313,11 +493,34 @@ pub(crate) fn backward(
                 tasks.push((GradientRows { last, ..gradient }, dx));
             }
         }
-        tasks.into_par_iter().enumerate().with_max_len(1).for_each(|(i, (gradient, dx))| {
-            backward_task(shape, i * samples, x, weights, &packed, saved, dy, dx, gradient);
-        });
+        tasks
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(i, (gradient, dx))| {
+                backward_task(
+                    shape,
+                    i * samples,
+                    x,
+                    weights,
+                    &packed,
+                    saved,
+                    dy,
+                    dx,
+                    gradient,
+                );
+            });
     }
-    let Weights { ln_1, qkv: w_qkv, out, ln_12, ln_2, fc, proj, ln_22 } = gradients;
+    let Weights {
+        ln_1,
+        qkv: w_qkv,
+        out,
+        ln_12,
+        ln_2,
+        fc,
+        proj,
+        ln_22,
+    } = gradients;
     let mut sums = [ln_1, ln_12, ln_2, ln_22].into_iter().flatten();
     for (i, sum) in sums.by_ref().enumerate() {
         for task in norms.chunks(8 * d) {
@@ -327,12 +530,16 @@ pub(crate) fn backward(
         }
     }
     let mut tasks = Vec::new();
-    let mut add = |dy, x, [dw, db]: [_; 2]| tasks.extend(WeightGradient::tasks(total, dy, x, dw, db));
+    let mut add =
+        |dy, x, [dw, db]: [_; 2]| tasks.extend(WeightGradient::tasks(total, dy, x, dw, db));
     add(&hidden, &normed_2, fc);
     add(&last, &saved.hidden, proj);
     add(&qkv, &normed_1, w_qkv);
     add(&branch, &saved.attended, out);
-    tasks.into_par_iter().with_max_len(1).for_each(WeightGradient::run);
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(WeightGradient::run);
 }
 
 #[expect(clippy::too_many_arguments, reason = "what a block consists of")]
@@ -350,9 +557,22 @@ fn backward_task(
     let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
     let rows = dx.len() / d;
     let first = first_sample * time;
-    let GradientRows { last, hidden, branch, qkv, normed_1, normed_2, norms } = gradient;
+    let GradientRows {
+        last,
+        hidden,
+        branch,
+        qkv,
+        normed_1,
+        normed_2,
+        norms,
+    } = gradient;
     let mut norms = norms.chunks_mut(d);
-    let mut next = || [norms.next().unwrap_or_default(), norms.next().unwrap_or_default()];
+    let mut next = || {
+        [
+            norms.next().unwrap_or_default(),
+            norms.next().unwrap_or_default(),
+        ]
+    };
     let (mut d_ln_1, mut d_ln_12, mut d_ln_2, mut d_ln_22) = (next(), next(), next(), next());
     let mut scratch = Buffer::take(STEP_ROWS * d);
     let mut attended = Buffer::take(rows * d);
@@ -375,7 +595,13 @@ fn backward_task(
             last,
             d_ln_22.each_mut().map(|x| &mut **x),
         );
-        product(n, last, &packed.proj, Finish::ReluGradient(h, factor), hidden);
+        product(
+            n,
+            last,
+            &packed.proj,
+            Finish::ReluGradient(h, factor),
+            hidden,
+        );
         product(n, hidden, &packed.fc, Finish::Plain, scratch);
         // From here on `dx` holds the gradient of the middle sum.
         norm(weights.ln_2, shape).backward(
@@ -392,7 +618,13 @@ fn backward_task(
             branch,
             d_ln_12.each_mut().map(|x| &mut **x),
         );
-        product(n, branch, &packed.out, Finish::Plain, &mut attended[at.clone()]);
+        product(
+            n,
+            branch,
+            &packed.out,
+            Finish::Plain,
+            &mut attended[at.clone()],
+        );
         norm(weights.ln_2, shape).forward(middle, None, &mut normed_2[at.clone()]);
         norm(weights.ln_1, shape).forward(&x[whole], None, &mut normed_1[at]);
         row += n;
@@ -400,7 +632,11 @@ fn backward_task(
     let mut heads = None;
     for i in 0..rows / time {
         let whole = first + i * time;
-        let of = |data, width| Features { data, ld: width, at: 0 };
+        let of = |data, width| Features {
+            data,
+            ld: width,
+            at: 0,
+        };
         let saved_qkv = &saved.qkv[whole * 3 * d..(whole + time) * 3 * d];
         let sample = sample(shape, first_sample + i, saved_qkv);
         let lse = &saved.lse[whole * shape.n_heads..(whole + time) * shape.n_heads];
@@ -417,7 +653,13 @@ fn backward_task(
         let scratch = &mut scratch[..n * d];
         let residual = &mut attended[at.clone()];
         residual.copy_from_slice(&dx[at.clone()]);
-        product(n, &qkv[row * 3 * d..(row + n) * 3 * d], &packed.qkv, Finish::Plain, scratch);
+        product(
+            n,
+            &qkv[row * 3 * d..(row + n) * 3 * d],
+            &packed.qkv,
+            Finish::Plain,
+            scratch,
+        );
         norm(weights.ln_1, shape).backward(
             &x[(first + row) * d..(first + row + n) * d],
             scratch,

@@ -24,12 +24,27 @@ impl Norm<'_> {
     pub(crate) fn forward(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
         let (d, rows) = self.sizes(x);
         assert_eq!(out.len(), x.len(), "norm keeps the shape");
-        assert!(residual.is_none_or(|r| r.len() == x.len()), "the residual has the same shape");
+        assert!(
+            residual.is_none_or(|r| r.len() == x.len()),
+            "the residual has the same shape"
+        );
         let residual = residual.map_or(std::ptr::null(), <[f32]>::as_ptr);
         let (gamma, beta, eps) = (self.gamma.as_ptr(), self.beta.as_ptr(), self.eps);
         let (x, out) = (x.as_ptr(), out.as_mut_ptr());
         // SAFETY: the sizes were checked.
-        unsafe { Forward { gamma, beta, eps, rows, d, x, residual, out }.run() }
+        unsafe {
+            Forward {
+                gamma,
+                beta,
+                eps,
+                rows,
+                d,
+                x,
+                residual,
+                out,
+            }
+            .run();
+        }
     }
 
     /// `dx = gradient(dy) + residual`, where the norm was applied to `x`; adds to `[dgamma, dbeta]`.
@@ -42,8 +57,14 @@ impl Norm<'_> {
         [dgamma, dbeta]: [&mut [f32]; 2],
     ) {
         let (d, rows) = self.sizes(x);
-        assert!(dy.len() == x.len() && dx.len() == x.len(), "norm keeps the shape");
-        assert!(residual.is_none_or(|r| r.len() == x.len()), "the residual has the same shape");
+        assert!(
+            dy.len() == x.len() && dx.len() == x.len(),
+            "norm keeps the shape"
+        );
+        assert!(
+            residual.is_none_or(|r| r.len() == x.len()),
+            "the residual has the same shape"
+        );
         assert!(dgamma.len() == d && dbeta.len() == d, "gradients of {d}");
         let backward = Backward {
             gamma: self.gamma.as_ptr(),
@@ -162,7 +183,16 @@ impl Kernel for Forward {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { gamma, beta, eps, rows, d, x, residual, out } = self;
+        let Self {
+            gamma,
+            beta,
+            eps,
+            rows,
+            d,
+            x,
+            residual,
+            out,
+        } = self;
         each!(r in rows => {
             // SAFETY: row `r` lies within the matrices promised to `Forward::run`.
             unsafe {
@@ -218,7 +248,18 @@ impl Kernel for Backward {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { gamma, eps, rows, d, x, dy, residual, dx, dgamma, dbeta } = self;
+        let Self {
+            gamma,
+            eps,
+            rows,
+            d,
+            x,
+            dy,
+            residual,
+            dx,
+            dgamma,
+            dbeta,
+        } = self;
         each!(r in rows => {
             // SAFETY: row `r` lies within the matrices promised to `Backward::run`.
             unsafe {

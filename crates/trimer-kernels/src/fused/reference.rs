@@ -5,7 +5,9 @@ use crate::dropout::Stream;
 
 pub(crate) fn random(n: usize, seed: &mut u64, amplitude: f64) -> Vec<f32> {
     let mut next = || {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (*seed >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
     };
     (0..n).map(|_| (next() * amplitude) as f32).collect()
@@ -63,7 +65,10 @@ pub(crate) fn attention(
         let of = |m: &[f64], row: usize| m[row * d + head * width..][..width].to_vec();
         for i in 0..n_queries {
             let seen = |j: usize| {
-                rules.visible.as_ref().is_none_or(|v| v.contains(&(j as u32)))
+                rules
+                    .visible
+                    .as_ref()
+                    .is_none_or(|v| v.contains(&(j as u32)))
                     && rules.causal.is_none_or(|o| j as i64 <= i as i64 + o)
             };
             let keys: Vec<usize> = (0..n_keys).filter(|&j| seen(j)).collect();
@@ -93,11 +98,25 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
     let mut attended = Vec::new();
     for (b, qkv) in qkv.chunks(shape.time * 3 * d).enumerate() {
         let part = |i: usize| -> Vec<f64> {
-            qkv.chunks(3 * d).flat_map(|r| r[i * d..(i + 1) * d].to_vec()).collect()
+            qkv.chunks(3 * d)
+                .flat_map(|r| r[i * d..(i + 1) * d].to_vec())
+                .collect()
         };
         let visible = shape.visible.as_ref().map(|v| v[b].clone());
-        let rules = Rules { visible, causal: None, dropout: shape.attention_dropout };
-        attended.extend(attention(&part(0), &part(1), &part(2), d, shape.n_heads, b, &rules));
+        let rules = Rules {
+            visible,
+            causal: None,
+            dropout: shape.attention_dropout,
+        };
+        attended.extend(attention(
+            &part(0),
+            &part(1),
+            &part(2),
+            d,
+            shape.n_heads,
+            b,
+            &rules,
+        ));
     }
     let branch = norm(&linear(&attended, &w.out), &w.ln_12, eps);
     let middle: Vec<f64> = x.iter().zip(&branch).map(|(a, b)| a + b).collect();
@@ -106,7 +125,10 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
         *x = x.max(0.0);
     }
     if let Some(stream) = shape.hidden_dropout {
-        for (x, f) in hidden.iter_mut().zip(stream.factors(shape.batch * shape.time, shape.d_ff)) {
+        for (x, f) in hidden
+            .iter_mut()
+            .zip(stream.factors(shape.batch * shape.time, shape.d_ff))
+        {
             *x *= f64::from(f);
         }
     }
@@ -118,7 +140,10 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
 pub(crate) fn error(ours: &[f32], exact: &[f64]) -> f64 {
     assert_eq!(ours.len(), exact.len());
     let scale = exact.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
-    ours.iter().zip(exact).fold(0.0, |m: f64, (a, b)| m.max((f64::from(*a) - b).abs())) / scale
+    ours.iter()
+        .zip(exact)
+        .fold(0.0, |m: f64, (a, b)| m.max((f64::from(*a) - b).abs()))
+        / scale
 }
 
 /// The derivative of `loss` at `at` along `direction`, by central differences.
@@ -126,7 +151,10 @@ pub(crate) fn slope(at: &[f64], direction: &[f64], loss: impl Fn(&[f64]) -> f64)
     // Small, because the activation has kinks: the fewer are stepped over the better.
     let step = 1e-8;
     let moved = |sign: f64| -> Vec<f64> {
-        at.iter().zip(direction).map(|(x, d)| x + sign * step * d).collect()
+        at.iter()
+            .zip(direction)
+            .map(|(x, d)| x + sign * step * d)
+            .collect()
     };
     (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * step)
 }

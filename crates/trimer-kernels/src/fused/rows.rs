@@ -20,7 +20,9 @@ fn rows_per_pass(d: usize) -> usize {
 pub(crate) fn norm_forward(x: &[f32], [gamma, beta]: [&[f32]; 2], eps: f32, y: &mut [f32]) {
     let norm = Norm { gamma, beta, eps };
     let chunk = rows_per_pass(gamma.len()) * gamma.len();
-    x.par_chunks(chunk).zip(y.par_chunks_mut(chunk)).for_each(|(x, y)| norm.forward(x, None, y));
+    x.par_chunks(chunk)
+        .zip(y.par_chunks_mut(chunk))
+        .for_each(|(x, y)| norm.forward(x, None, y));
 }
 
 pub(crate) fn norm_backward(
@@ -91,13 +93,15 @@ pub(crate) fn linear_backward(
     let inputs = weight.len() / outputs;
     let gated = gate.map(|(y, factor)| {
         let mut gated = Buffer::take(dy.len());
-        gated.par_chunks_mut(PASS).zip(y.par_chunks(PASS)).zip(dy.par_chunks(PASS)).for_each(
-            |((gated, y), dy)| {
+        gated
+            .par_chunks_mut(PASS)
+            .zip(y.par_chunks(PASS))
+            .zip(dy.par_chunks(PASS))
+            .for_each(|((gated, y), dy)| {
                 for ((gated, y), dy) in gated.iter_mut().zip(y).zip(dy) {
                     *gated = if *y > 0.0 { dy * factor } else { 0.0 };
                 }
-            },
-        );
+            });
         gated
     });
     let dy = gated.as_deref().unwrap_or(dy);
@@ -111,7 +115,10 @@ pub(crate) fn linear_backward(
             });
     }
     let tasks = WeightGradient::tasks(dy.len() / outputs, dy, x, dw, db);
-    tasks.into_par_iter().with_max_len(1).for_each(WeightGradient::run);
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(WeightGradient::run);
 }
 
 /// Sizes and options of an attention over a batch.
@@ -131,7 +138,11 @@ impl AttentionShape {
     fn sample<'a>(&'a self, index: usize, [q, k, v]: [&'a [f32]; 3]) -> Sample<'a> {
         let of = |x: &'a [f32], time: usize| {
             let size = time * self.d_model;
-            Features { data: &x[index * size..(index + 1) * size], ld: self.d_model, at: 0 }
+            Features {
+                data: &x[index * size..(index + 1) * size],
+                ld: self.d_model,
+                at: 0,
+            }
         };
         Sample {
             n_heads: self.n_heads,
@@ -163,7 +174,11 @@ pub(crate) fn attention_forward(
         .with_max_len(1)
         .for_each(|(i, (out, lse))| {
             let sample = shape.sample(i, qkv);
-            sample.forward(&mut FeaturesMut::new(out, d), lse, &mut sample.scratch(false));
+            sample.forward(
+                &mut FeaturesMut::new(out, d),
+                lse,
+                &mut sample.scratch(false),
+            );
         });
 }
 
@@ -185,7 +200,11 @@ pub(crate) fn attention_backward(
         .with_max_len(1)
         .for_each(|(i, ((dq, dk), dv))| {
             let sample = shape.sample(i, qkv);
-            let of = |x| Features { data: x, ld: d, at: 0 };
+            let of = |x| Features {
+                data: x,
+                ld: d,
+                at: 0,
+            };
             let per_sample = shape.n_heads * shape.n_queries;
             sample.backward(
                 &lse[i * per_sample..(i + 1) * per_sample],

@@ -3,6 +3,10 @@
 //! A kernel is a value implementing [`Kernel`]; [`with_simd`] runs it with the widest instruction set that this CPU
 //! has. Everything a kernel calls must be `#[inline(always)]`: only then does it end up inside the function that
 //! carries the `target_feature` attribute.
+#![allow(
+    clippy::inline_always,
+    reason = "a kernel must end up in the one function that enables the instructions"
+)]
 #![expect(
     unsafe_code,
     reason = "loads and stores through raw pointers, and intrinsics, are what this module exists for"
@@ -63,7 +67,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `y` where `x > 0`, else zero.
     fn where_positive(self, x: Self::V, y: Self::V) -> Self::V;
-    /// `2^x`, to about 2.5e-7 relative; 0 below -150 (also for minus infinity).
+    /// `2^x`, to about 2.5e-7 relative; 0 where `x` is -100 or less (also for minus infinity), because numbers too small
+    /// to be normal slow the CPU down by an order of magnitude.
     fn exp2(self, x: Self::V) -> Self::V;
     fn sum(self, v: Self::V) -> f32;
     /// `v` in the lanes whose bit (bit 0 = lane 0) is set, zero in the others.
@@ -72,6 +77,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn select(self, bits: u32, a: Self::V, b: Self::V) -> Self::V;
     /// Thirty-two keep decisions, see [`crate::dropout::Stream::bits`].
     fn draws(self, key: [u32; 2], group: u32, threshold: u16) -> u32;
+    /// Asks for the cache line at `ptr`, which need not be valid, to be brought to the second-level cache.
+    #[inline(always)]
+    fn prefetch(self, ptr: *const f32) {
+        let _ = ptr;
+    }
     /// Transposes a block of `LANES` rows of `LANES` values.
     /// # Safety
     /// `src` and `dst` must be valid for `LANES` rows that lie `src_ld` and `dst_ld` apart.
@@ -122,7 +132,12 @@ pub(crate) unsafe fn transpose<S: Simd>(
         while r < full_rows {
             let mut c = 0;
             while c < full_cols {
-                s.transpose(src.add(r * src_ld + c), src_ld, dst.add(c * dst_ld + r), dst_ld);
+                s.transpose(
+                    src.add(r * src_ld + c),
+                    src_ld,
+                    dst.add(c * dst_ld + r),
+                    dst_ld,
+                );
                 c += S::LANES;
             }
             r += S::LANES;
@@ -151,8 +166,17 @@ pub(crate) unsafe fn transpose<S: Simd>(
 }
 
 /// Coefficients of a polynomial for `2^f` on [-1/2, 1/2], lowest first: least relative error (7.5e-8 before rounding).
-pub(crate) const EXP2: [f32; 6] =
-    [1.000_000_1, 0.693_146_97, 0.240_221_2, 0.055_507_133, 0.009_675_54, 0.001_327_645_5];
+pub(crate) const EXP2: [f32; 6] = [
+    1.000_000_1,
+    0.693_146_97,
+    0.240_221_2,
+    0.055_507_133,
+    0.009_675_54,
+    0.001_327_645_5,
+];
+
+/// Where [`Simd::exp2`] becomes zero.
+pub(crate) const EXP2_ZERO: f32 = -100.0;
 
 /// Something to be computed with vectors.
 pub(crate) trait Kernel {
@@ -262,8 +286,12 @@ mod tests {
             };
             for at in (0..32).step_by(S::LANES) {
                 // SAFETY: `x` has 32 values.
-                let (v, part) =
-                    unsafe { (s.load(x.as_ptr().add(at)), s.load_part(x.as_ptr().add(at), 3)) };
+                let (v, part) = unsafe {
+                    (
+                        s.load(x.as_ptr().add(at)),
+                        s.load_part(x.as_ptr().add(at), 3),
+                    )
+                };
                 put(0, at, s.add(v, s.splat(1.0)));
                 put(1, at, s.sub(s.mul(v, v), s.splat(0.5)));
                 put(2, at, s.fma(v, v, v));
@@ -284,12 +312,22 @@ mod tests {
         for (isa, out) in &all {
             for (i, &v) in x.iter().enumerate() {
                 assert!((out[i] - (v + 1.0)).abs() < 1e-6, "{isa:?} add");
-                assert!((out[32 + i] - (v * v - 0.5)).abs() < 1e-5, "{isa:?} mul, sub");
+                assert!(
+                    (out[32 + i] - (v * v - 0.5)).abs() < 1e-5,
+                    "{isa:?} mul, sub"
+                );
                 assert!((out[64 + i] - (v * v + v)).abs() < 1e-5, "{isa:?} fma");
                 assert_eq!(out[96 + i], v.max(0.1), "{isa:?} max");
-                assert_eq!(out[128 + i], if v > 0.0 { 3.0 } else { 0.0 }, "{isa:?} where");
+                assert_eq!(
+                    out[128 + i],
+                    if v > 0.0 { 3.0 } else { 0.0 },
+                    "{isa:?} where"
+                );
                 let exact = f64::from(v).exp2();
-                assert!((f64::from(out[160 + i]) / exact - 1.0).abs() < 4e-7, "{isa:?} exp2({v})");
+                assert!(
+                    (f64::from(out[160 + i]) / exact - 1.0).abs() < 4e-7,
+                    "{isa:?} exp2({v})"
+                );
                 let kept = 0xa65c_31f7_u32 >> i & 1 == 1;
                 assert_eq!(out[192 + i], if kept { v } else { 0.0 }, "{isa:?} keep");
                 if kept {
@@ -307,7 +345,10 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<f32> {
             let mut out = vec![0.0; 32];
-            for (i, x) in [f32::NEG_INFINITY, -1e30, -151.0, 0.0].into_iter().enumerate() {
+            for (i, x) in [f32::NEG_INFINITY, -1e30, -100.0, 0.0]
+                .into_iter()
+                .enumerate()
+            {
                 // SAFETY: one lane is written.
                 unsafe { s.store_part(out.as_mut_ptr().add(i), 1, s.exp2(s.splat(x))) };
             }
@@ -330,7 +371,9 @@ mod tests {
         type Output = Vec<u32>;
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<u32> {
-            (0..9).map(|g| s.draws([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000)).collect()
+            (0..9)
+                .map(|g| s.draws([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000))
+                .collect()
         }
     }
 
@@ -357,7 +400,15 @@ mod tests {
             let mut dst = vec![-1.0; self.0 * self.1];
             // SAFETY: both vectors hold `rows * cols` values.
             unsafe {
-                transpose(s, src.as_ptr(), self.1, dst.as_mut_ptr(), self.0, self.0, self.1);
+                transpose(
+                    s,
+                    src.as_ptr(),
+                    self.1,
+                    dst.as_mut_ptr(),
+                    self.0,
+                    self.0,
+                    self.1,
+                );
             }
             dst
         }

@@ -1,9 +1,10 @@
 //! The transformer block of LFMIM, with norms on the branch outputs as well.
 
-use super::{AttentionMask, Initializer, LayerNorm, Linear, MultiHeadAttention, dropout};
+use super::{Initializer, LayerNorm, Linear, MultiHeadAttention};
 use crate::recorder::Recorder;
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{Bool, Tensor};
+use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
 
 /// Sizes and dropout of a [`TransformerBlock`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,11 +79,35 @@ impl TransformerBlock {
 
     /// # Shapes
     /// - `x` and result: `[batch, time, d_model]`
-    pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask, rec: &mut Recorder) -> Tensor<3> {
-        let attended = self.attn.forward(self.ln_1.forward(x.clone()), mask, rec);
-        let x = x + self.ln_12.forward(attended);
-        let hidden = relu(self.c_fc.forward_sequence(self.ln_2.forward(x.clone())));
-        let hidden = dropout(hidden, self.p_mlp, rec); // [batch, time, d_ff]
-        x + self.ln_22.forward(self.c_proj.forward_sequence(hidden))
+    /// - `pad_mask`: `[batch, time]`, true = padding, which nothing attends to
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        pad_mask: Option<Tensor<2, Bool>>,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let weights = BlockWeights {
+            ln_1_weight: self.ln_1.weight.val(),
+            ln_1_bias: self.ln_1.bias.val(),
+            in_proj_weight: self.attn.in_proj_weight.val(),
+            in_proj_bias: self.attn.in_proj_bias.val(),
+            out_proj_weight: self.attn.out_proj.weight.val(),
+            out_proj_bias: self.attn.out_proj.bias.val(),
+            ln_12_weight: self.ln_12.weight.val(),
+            ln_12_bias: self.ln_12.bias.val(),
+            ln_2_weight: self.ln_2.weight.val(),
+            ln_2_bias: self.ln_2.bias.val(),
+            fc_weight: self.c_fc.weight.val(),
+            fc_bias: self.c_fc.bias.val(),
+            proj_weight: self.c_proj.weight.val(),
+            proj_bias: self.c_proj.bias.val(),
+            ln_22_weight: self.ln_22.weight.val(),
+            ln_22_bias: self.ln_22.bias.val(),
+        };
+        let mut options = BlockOptions::new(self.attn.n_heads);
+        if rec.is_training() {
+            options = options.with_dropout(self.attn.p_dropout, self.p_mlp, rec.next_seed());
+        }
+        lfmim_block(x, weights, pad_mask, &options)
     }
 }

@@ -22,8 +22,8 @@ use crate::batch::{Batch, InputSpec, Sampling, Sequence};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::{
-    AttentionMask, BlockConfig, Initializer, LayerNorm, Linear, Mlp, SinusoidalPositions,
-    TransformerBlock, dropout,
+    BlockConfig, Initializer, LayerNorm, Linear, Mlp, SinusoidalPositions, TransformerBlock,
+    dropout,
 };
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
@@ -256,19 +256,16 @@ impl Tower {
     /// - `x`: `[batch, time, d_model]`, tokens included
     fn embed(&self, x: Tensor<3>, cfg: &LfmimConfig, rec: &mut Recorder) -> Tensor<3> {
         let [_, time, d_model] = x.dims();
-        match (&self.ln_before, &self.ln_after) {
-            (Some(before), Some(after)) => {
-                let x = before.forward(x * (d_model as f64).sqrt());
-                after.forward(dropout(
-                    self.positions.add_where_nonzero(x),
-                    cfg.p_embed,
-                    rec,
-                ))
-            }
-            _ => {
-                let rows = self.positions.rows(time, &x.device());
-                dropout(x + rows, cfg.p_embed, rec)
-            }
+        if let (Some(before), Some(after)) = (&self.ln_before, &self.ln_after) {
+            let x = before.forward(x * (d_model as f64).sqrt());
+            after.forward(dropout(
+                self.positions.add_where_nonzero(x),
+                cfg.p_embed,
+                rec,
+            ))
+        } else {
+            let rows = self.positions.rows(time, &x.device());
+            dropout(x + rows, cfg.p_embed, rec)
         }
     }
 
@@ -278,11 +275,11 @@ impl Tower {
         mut x: Tensor<3>,
         layer: usize,
         per_layer: usize,
-        mask: &AttentionMask,
+        pad_mask: Option<&Tensor<2, Bool>>,
         rec: &mut Recorder,
     ) -> Tensor<3> {
         for block in &self.blocks[layer * per_layer..(layer + 1) * per_layer] {
-            x = block.forward(x, mask, rec);
+            x = block.forward(x, pad_mask.cloned(), rec);
         }
         x
     }
@@ -342,7 +339,7 @@ struct Stream<'a> {
     modality: Modality,
     tower: &'a Tower,
     state: Tensor<3>,
-    mask: AttentionMask,
+    pad_mask: Option<Tensor<2, Bool>>,
 }
 
 impl Lfmim {
@@ -476,15 +473,11 @@ impl Lfmim {
             pad = Tensor::cat(vec![no_pad, pad], 1);
         }
         let state = tower.embed(x, &self.cfg, rec);
-        let mask = AttentionMask {
-            pad: self.cfg.mask_padding.then_some(pad),
-            ..AttentionMask::default()
-        };
         Stream {
             modality,
             tower,
             state,
-            mask,
+            pad_mask: self.cfg.mask_padding.then_some(pad),
         }
     }
 
@@ -572,19 +565,22 @@ impl FusionModel for Lfmim {
         if self.cfg.form == LfmimForm::Released {
             tokens = tower.embed(tokens, &self.cfg, rec);
         }
-        let mask = joint_mask(&streams, batch.len(), n_tokens);
+        let pad_mask = joint_mask(&streams, batch.len(), n_tokens);
 
         let mut joint: Option<Tensor<3>> = None;
         for layer in 0..self.cfg.n_layers {
             let input = self.joint_input(layer, &streams, tokens, joint.as_ref());
             for stream in &mut streams {
                 let per_layer = blocks_per_layer(&self.cfg, stream.modality);
-                stream.state =
-                    stream
-                        .tower
-                        .step(stream.state.clone(), layer, per_layer, &stream.mask, rec);
+                stream.state = stream.tower.step(
+                    stream.state.clone(),
+                    layer,
+                    per_layer,
+                    stream.pad_mask.as_ref(),
+                    rec,
+                );
             }
-            let output = tower.step(input, layer, 1, &mask, rec);
+            let output = tower.step(input, layer, 1, pad_mask.as_ref(), rec);
             tokens = output.clone().narrow(1, 0, n_tokens);
             joint = Some(output);
         }
@@ -597,14 +593,14 @@ impl FusionModel for Lfmim {
             let pooled = stream.tower.read_out(
                 stream.state.clone(),
                 self.cfg.pooling,
-                stream.mask.pad.as_ref(),
+                stream.pad_mask.as_ref(),
             );
             *logits.get_mut(head) = Some(stream.tower.head.forward(pooled.clone()));
             *features.get_mut(head) = Some(pooled);
         }
         if let Some(joint) = joint {
             rec.tap("multimodal_tower.out", &joint);
-            let pooled = tower.read_out(joint, self.cfg.pooling, mask.pad.as_ref());
+            let pooled = tower.read_out(joint, self.cfg.pooling, pad_mask.as_ref());
             let head_input = match self.cfg.form {
                 LfmimForm::Paper => pooled.clone(),
                 // Order of the concatenation in the released code: text, audio, vision, multimodal.
@@ -674,16 +670,16 @@ impl FusionModel for Lfmim {
 }
 
 /// The pad mask of the multimodal sequence, when the streams have masks.
-fn joint_mask(streams: &[Stream<'_>], batch: usize, n_tokens: usize) -> AttentionMask {
-    let pads: Option<Vec<_>> = streams.iter().map(|s| s.mask.pad.clone()).collect();
-    let pad = pads.filter(|p| !p.is_empty()).map(|pads| {
-        let tokens = Tensor::<2, Bool>::full([batch, n_tokens], false, &pads[0].device());
-        Tensor::cat(std::iter::once(tokens).chain(pads).collect(), 1)
-    });
-    AttentionMask {
-        pad,
-        ..AttentionMask::default()
-    }
+fn joint_mask(streams: &[Stream<'_>], batch: usize, n_tokens: usize) -> Option<Tensor<2, Bool>> {
+    let pads: Vec<_> = streams
+        .iter()
+        .map(|s| s.pad_mask.clone())
+        .collect::<Option<_>>()?;
+    let tokens = Tensor::<2, Bool>::full([batch, n_tokens], false, &pads.first()?.device());
+    Some(Tensor::cat(
+        std::iter::once(tokens).chain(pads).collect(),
+        1,
+    ))
 }
 
 /// `head.layers.2.weight` -> `4.weight`: the reference counts the ReLUs as well.

@@ -393,7 +393,7 @@ fn merge_tables(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(toml::Value::Table(mine)), toml::Value::Table(theirs)) => {
-                merge_tables(mine, theirs)
+                merge_tables(mine, theirs);
             }
             (_, value) => {
                 into.insert(key, value);

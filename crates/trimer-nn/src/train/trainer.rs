@@ -322,16 +322,13 @@ impl Trainer<'_> {
         let improved =
             value.is_some_and(|v| !v.is_nan() && p.best.is_none_or(|(old, _)| better(v, old)));
         let is_best = improved || cfg.select == Select::Last;
-        match (improved, value) {
-            (true, Some(v)) => {
-                p.best = Some((v, p.epoch));
-                p.bad_epochs = 0;
-                p.plateau_bad = 0;
-            }
-            _ => {
-                p.bad_epochs += 1;
-                p.plateau_bad += 1;
-            }
+        if let (true, Some(v)) = (improved, value) {
+            p.best = Some((v, p.epoch));
+            p.bad_epochs = 0;
+            p.plateau_bad = 0;
+        } else {
+            p.bad_epochs += 1;
+            p.plateau_bad += 1;
         }
         if cfg.schedule.shape == Shape::Plateau && p.plateau_bad > cfg.schedule.patience {
             p.plateau_factor *= cfg.schedule.factor;

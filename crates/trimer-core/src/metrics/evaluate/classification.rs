@@ -89,18 +89,28 @@ pub fn evaluate_classification_seeds<S: AsRef<str>>(
 ) -> Result<Metrics, MetricError> {
     check_options(seeds.len(), options)?;
     let classes: Vec<String> = classes.iter().map(|c| c.as_ref().to_owned()).collect();
-    let use_probabilities = seeds.iter().all(|s| s.probabilities.is_some());
-    let prepared = seeds
-        .iter()
-        .map(|seed| {
-            let probabilities = seed.probabilities.filter(|_| use_probabilities);
-            Decisions::new(truth, seed.pred, probabilities, &classes)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let prepared = prepare_classification(truth, seeds, &classes)?;
     Ok(evaluate(&prepared, truth.len(), &classes, options))
 }
 
-struct Decisions<'a> {
+/// Checks predictions and makes them ready for resampling.
+pub(super) fn prepare_classification<'a>(
+    truth: &'a [u32],
+    seeds: &[ClassificationPrediction<'_>],
+    classes: &[String],
+) -> Result<Vec<Decisions<'a>>, MetricError> {
+    let use_probabilities = seeds.iter().all(|s| s.probabilities.is_some());
+    seeds
+        .iter()
+        .map(|seed| {
+            let probabilities = seed.probabilities.filter(|_| use_probabilities);
+            Decisions::new(truth, seed.pred, probabilities, classes)
+        })
+        .collect()
+}
+
+/// What one seed decided.
+pub(super) struct Decisions<'a> {
     n_classes: usize,
     truth: &'a [u32],
     /// Index of each sample's cell in the confusion matrix.

@@ -1,11 +1,13 @@
 //! All metrics that apply to a set of predictions, with bootstrap intervals, as one ordered map.
 
 mod classification;
+mod compare;
 mod regression;
 
 pub use classification::{
     ClassificationPrediction, evaluate_classification, evaluate_classification_seeds,
 };
+pub use compare::{compare_classification, compare_regression};
 pub use regression::{evaluate_regression, evaluate_regression_seeds};
 
 use super::{MetricError, MetricInfo, MetricValue, Metrics};

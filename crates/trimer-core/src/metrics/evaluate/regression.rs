@@ -54,7 +54,17 @@ pub fn evaluate_regression_seeds(
     options: &EvaluationOptions,
 ) -> Result<Metrics, MetricError> {
     check_options(seeds.len(), options)?;
-    let prepared = seeds
+    let prepared = prepare_regression(truth, seeds, range)?;
+    Ok(evaluate(&prepared, truth.len(), &[], options))
+}
+
+/// Checks predictions and makes them ready for resampling.
+pub(super) fn prepare_regression<'a>(
+    truth: &'a [f64],
+    seeds: &[&'a [f64]],
+    range: Option<[f64; 2]>,
+) -> Result<Vec<Estimates<'a>>, MetricError> {
+    seeds
         .iter()
         .map(|pred| {
             Ok(Estimates::new(
@@ -62,8 +72,7 @@ pub fn evaluate_regression_seeds(
                 Conventions::of(range),
             ))
         })
-        .collect::<Result<Vec<_>, MetricError>>()?;
-    Ok(evaluate(&prepared, truth.len(), &[], options))
+        .collect()
 }
 
 /// Which readings of a score as a class make sense.
@@ -92,7 +101,8 @@ impl Conventions {
     }
 }
 
-struct Estimates<'a> {
+/// What one seed estimated.
+pub(super) struct Estimates<'a> {
     pairs: Pairs<'a>,
     conventions: Conventions,
     /// Truth and prediction less their centres, and the distance of the centres.
