@@ -21,7 +21,13 @@ const CLASSES: [&str; 3] = ["negative", "neutral", "positive"];
 fn main() -> Result<(), Box<dyn Error>> {
     // Stand-ins for three columns of a table: truth, and what two systems said.
     let truth: Vec<u32> = (0..240).map(|i| i % 3).collect();
-    let wrong = |every: u32, y: u32, i: u32| if i % every == 0 { (y + 1) % 3 } else { y };
+    let wrong = |every: u32, y: u32, i: u32| {
+        if i.is_multiple_of(every) {
+            (y + 1) % 3
+        } else {
+            y
+        }
+    };
     let with = |every: u32| -> Vec<u32> {
         let pairs = truth.iter().zip(0..);
         pairs.map(|(y, i)| wrong(every, *y, i)).collect()

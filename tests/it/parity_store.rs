@@ -124,12 +124,11 @@ fn pickles_of_conversations_hold_the_expected_numbers() {
                     std::borrow::Cow::into_owned,
                 );
                 let tensor = &tensors[&format!("{dialogue}/{feature}")];
-                let values: Vec<f64> = match vectors.as_array() {
-                    Some(array) => array.to_f64(),
-                    None => {
-                        let vectors = vectors.items().unwrap();
-                        vectors.flat_map(|v| v.numbers().unwrap()).collect()
-                    }
+                let values: Vec<f64> = if let Some(array) = vectors.as_array() {
+                    array.to_f64()
+                } else {
+                    let vectors = vectors.items().unwrap();
+                    vectors.flat_map(|v| v.numbers().unwrap()).collect()
                 };
                 // Text vectors may have been lists of Python floats, which the fixture narrows.
                 assert_eq!(values.len(), tensor.values.len());
