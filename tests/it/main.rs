@@ -6,6 +6,11 @@
     reason = "clippy knows only functions marked as tests, not their helpers; output is shown for failures"
 )]
 
+mod cli;
+mod cli_errors;
+mod cli_hostile;
+mod cli_import;
+mod cli_results;
 mod fixture;
 mod golden;
 mod parity_blocks;
@@ -14,3 +19,5 @@ mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
 mod parity_store;
+mod train_lfmim;
+mod train_resume;

@@ -19,8 +19,48 @@ pub fn overlay<T: Serialize + for<'de> Deserialize<'de>>(
     };
     let mut table = toml::Table::try_from(base).map_err(|e| type_error(section, e.to_string()))?;
     merge(section, &mut table, overrides)?;
-    let text = toml::to_string(&table).map_err(|e| type_error(section, e.to_string()))?;
-    toml::from_str(&text).map_err(|e| type_error(section, e.message().to_owned()))
+    read(&table).map_err(|reason| {
+        // The parser knows the whole section only: try the overrides one by one.
+        let guilty = leaves(section, overrides)
+            .into_iter()
+            .find_map(|(key, one)| {
+                let mut table = toml::Table::try_from(base).ok()?;
+                merge(section, &mut table, &one).ok()?;
+                Some((key, read::<T>(&table).err()?))
+            });
+        let (key, reason) = guilty.unwrap_or_else(|| (section.to_owned(), reason));
+        type_error(&key, in_users_words(&reason))
+    })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(table: &toml::Table) -> std::result::Result<T, String> {
+    let text = toml::to_string(table).map_err(|e| e.to_string())?;
+    toml::from_str(&text).map_err(|e| e.message().to_owned())
+}
+
+/// Every value of nested tables, as its dotted name and a table that holds nothing else.
+fn leaves(prefix: &str, table: &toml::Table) -> Vec<(String, toml::Table)> {
+    let mut all = Vec::new();
+    for (name, value) in table {
+        let key = format!("{prefix}.{name}");
+        let wrap = |value: toml::Value| toml::Table::from_iter([(name.clone(), value)]);
+        match value {
+            toml::Value::Table(inner) => all.extend(
+                leaves(&key, inner)
+                    .into_iter()
+                    .map(|(key, one)| (key, wrap(toml::Value::Table(one)))),
+            ),
+            other => all.push((key, wrap(other.clone()))),
+        }
+    }
+    all
+}
+
+/// The parser's message without the names of Rust's types.
+fn in_users_words(message: &str) -> String {
+    message
+        .replace("expected usize", "expected a whole number from 0")
+        .replace("expected u64", "expected a whole number from 0")
 }
 
 fn merge(section: &str, base: &mut toml::Table, overrides: &toml::Table) -> Result<()> {
@@ -145,6 +185,20 @@ mod tests {
         assert_eq!(
             (key.as_str(), known.as_str()),
             ("train.epohcs", "did you mean `train.epochs`?")
+        );
+    }
+
+    #[test]
+    fn a_value_that_the_type_refuses_is_named() {
+        let sets = table(&["lr=1", "epochs=-1"]);
+        let e = overlay("train", &Toy { lr: 0.1, epochs: 2 }, &sets).err();
+        let Some(NnError::ConfigType { key, reason }) = e else {
+            panic!("{e:?}")
+        };
+        assert_eq!(key, "train.epochs");
+        assert_eq!(
+            reason,
+            "invalid value: integer `-1`, expected a whole number from 0"
         );
     }
 

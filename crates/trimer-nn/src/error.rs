@@ -131,17 +131,37 @@ impl Hint for NnError {
                 Some("a model is fully described by its run directory; give the run that wrote the weights".into())
             }
             Self::Diverged { .. } => {
-                Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`".into())
+                Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`; `trimer corpus check` finds features that are NaN".into())
             }
             Self::Device { .. } => Some("`--device cpu` always works".into()),
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Self::Io { source, .. } if is_full(source) => {
                 Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
             }
+            Self::ConfigType { reason, .. } => nearest_variant(reason),
             Self::CorpusFile(e) => e.hint(),
             Self::Torch(e) => e.hint(),
             _ => None,
         }
     }
+}
+
+/// Whether the disk, a quota or a limit on file sizes refused to take more.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// A suggestion for "unknown variant `a`, expected one of `b`, `c`".
+fn nearest_variant(reason: &str) -> Option<String> {
+    let quoted: Vec<&str> = reason
+        .strip_prefix("unknown variant ")?
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .collect();
+    let (given, known) = quoted.split_first()?;
+    let near = trimer_core::error::nearest(given, known.iter().copied())?;
+    Some(format!("did you mean `{near}`?"))
 }
 
 /// Result of this crate.

@@ -5,6 +5,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+/// What a file is called while it is being written.
+pub(crate) fn partial(name: &str) -> String {
+    format!("{name}.partial")
+}
+
 /// Writes `bytes` to a sibling of `path`, makes sure they are on disk, and renames.
 ///
 /// # Errors

@@ -98,6 +98,17 @@ pub fn labelled_rows(corpus: &Corpus, split: Split, task: Task, column: Head) ->
     corpus.indices(split).into_iter().filter(labelled).collect()
 }
 
+/// Rows of a split that have a label (or score) in any column.
+pub fn labelled_rows_of_any(corpus: &Corpus, split: Split, task: Task) -> Vec<usize> {
+    let mut rows: Vec<usize> = Head::ALL
+        .into_iter()
+        .flat_map(|h| labelled_rows(corpus, split, task, h))
+        .collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
 /// Judges the predictions of several seeds on the same rows, head by head, each against its own
 /// label column. Heads without any labelled row are left out.
 ///

@@ -70,7 +70,7 @@ pub(crate) struct SynthArgs {
     /// small (750 utterances) or cherma (28,717 utterances, about 15 GB)
     #[arg(long, default_value = "small")]
     preset: String,
-    /// Another number of utterances than the preset's
+    /// Another number of utterances than the preset's, at least 10
     #[arg(long, value_name = "N")]
     utterances: Option<usize>,
     /// Everything random follows from it
@@ -110,8 +110,9 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<Answer> {
         Verb::Export(args) => {
             let corpus = Corpus::open(&args.corpus)?;
             let bar = ui::bar(corpus.len() as u64, "exporting");
-            export_folder(&corpus, &args.out, &mut |done, _| bar.set_position(done))?;
+            let done = export_folder(&corpus, &args.out, &mut |done, _| bar.set_position(done));
             bar.finish_and_clear();
+            done?;
             ui::note(&format!("written to {}", args.out.display()));
             Ok(Answer::Yes)
         }
@@ -120,12 +121,17 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<Answer> {
 
 fn synth(args: &SynthArgs) -> anyhow::Result<Answer> {
     let mut spec = SynthSpec::preset(&args.preset)?;
-    spec.n_utterances = args.utterances.unwrap_or(spec.n_utterances);
+    if let Some(n) = args.utterances {
+        // A small corpus has fewer speakers, two utterances each at least.
+        spec.n_utterances = n;
+        spec.n_speakers = spec.n_speakers.min(n / 2);
+    }
     spec.seed = args.seed.unwrap_or(spec.seed);
     let bar = ui::bar(spec.n_utterances as u64, "making");
     let path =
-        trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done))?;
+        trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done));
     bar.finish_and_clear();
+    let path = path?;
     let ceiling = spec.ceiling();
     if args.json {
         ui::json(

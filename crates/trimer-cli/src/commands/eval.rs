@@ -1,11 +1,12 @@
 //! `trimer eval`: metrics of a run, head by head, with intervals.
 
-use crate::{Answer, ui};
+use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, METRICS, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::burn::tensor::Device;
+use trimer_nn::predict::labelled_rows_of_any;
 use trimer_nn::train::RunDir;
 
 /// Arguments of `trimer eval`.
@@ -34,10 +35,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         None => run.open_corpus()?,
     };
     let split = parse_split(&args.split);
-    if split == Split::Test && !corpus.indices(split).is_empty() {
+    let device = trimer_nn::device::parse(&args.device)?;
+    if labelled_rows_of_any(&corpus, split, run.config.task).is_empty() {
+        return Err(Hinted::new(
+            nothing_to_judge(&corpus, split),
+            "choose another split with `--split`, or another corpus with `--corpus DIR`",
+        )
+        .into());
+    }
+    if split == Split::Test {
         run.note_test_opened("eval")?;
     }
-    let device = trimer_nn::device::parse(&args.device)?;
     show(&run, &corpus, split, &device, args.json)?;
     Ok(Answer::Yes)
 }
@@ -58,13 +66,12 @@ pub(crate) fn show(
     device: &Device,
     json: bool,
 ) -> anyhow::Result<()> {
-    if corpus.indices(split).is_empty() {
-        ui::warn(&format!(
-            "the corpus has no {split} split: nothing to judge on"
-        ));
-        return Ok(());
-    }
-    let heads = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
+    let heads = if labelled_rows_of_any(corpus, split, run.config.task).is_empty() {
+        ui::warn(&nothing_to_judge(corpus, split));
+        HeadMap::default()
+    } else {
+        run.evaluate(corpus, split, device, &EvaluationOptions::default())?
+    };
     if json {
         let kept: serde_json::Map<String, serde_json::Value> = heads
             .iter()
@@ -93,6 +100,15 @@ pub(crate) fn show(
     ui::data(&metric_table(&heads));
     ui::data(&class_table(&heads, &run.config.classes));
     Ok(())
+}
+
+fn nothing_to_judge(corpus: &Corpus, split: Split) -> String {
+    let name = &corpus.info().name;
+    if corpus.indices(split).is_empty() {
+        format!("the corpus `{name}` has no {split} split: nothing to judge on")
+    } else {
+        format!("the {split} split of `{name}` has no labels: nothing to judge on")
+    }
 }
 
 /// One row per metric, one column per head: value and 95 % interval.

@@ -3,6 +3,7 @@
 use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer_core::import::{NonFinite, settle_non_finite};
 use trimer_core::store::npy;
 use trimer_core::{Head, Modality, ModalityMap};
 use trimer_nn::burn::tensor::Device;
@@ -11,22 +12,18 @@ use trimer_nn::train::RunDir;
 
 /// Arguments of `trimer predict`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("input").args(["corpus", "features"]).required(true).multiple(false))]
 pub(crate) struct Args {
     /// The run directory
     run: PathBuf,
     /// Predict the utterances of this corpus
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "features",
-        conflicts_with = "features"
-    )]
+    #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
     /// Only this split of the corpus
     #[arg(long, value_parser = ["train", "valid", "test"], requires = "corpus")]
     split: Option<String>,
     /// Only this utterance of the corpus; may be repeated
-    #[arg(long, value_name = "ID", requires = "corpus")]
+    #[arg(long, value_name = "ID", requires = "corpus", conflicts_with = "split")]
     id: Vec<String>,
     /// Features of one utterance: `text=a.npy`, `audio=b.npy`, `vision=c.npy`; may be repeated
     #[arg(long, value_name = "MODALITY=FILE")]
@@ -77,7 +74,13 @@ fn answer(
     seed: u64,
     device: &Device,
 ) -> anyhow::Result<Answer> {
-    let predictions = run.predict(seed, corpus, rows, device)?;
+    let mut predictions = run.predict(seed, corpus, rows, device)?;
+    for modality in run.missing_modalities(corpus).iter() {
+        ui::warn(&format!(
+            "there are no {modality} features: the model sees padding in their place, and its {modality} head is left out"
+        ));
+        *predictions.outputs.get_mut(modality.into()) = None;
+    }
     let classes = &run.config.classes;
     if args.json {
         let all: Vec<_> = (0..rows.len())
@@ -131,23 +134,36 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
         })?;
         let modality: Modality = name.parse()?;
         let array = npy::read(file.as_ref())?;
-        let dim = array.shape().last().copied().unwrap_or(0);
-        let values = array.to_f32();
-        *arrays.get_mut(modality) = Some((values, dim));
-    }
-    for (modality, wanted) in run.config.input.dims.iter() {
-        match (wanted, arrays.get(modality)) {
-            (Some(w), Some((_, dim))) if w != dim => {
+        let dim = match *array.shape() {
+            [dim] | [_, dim] if !array.is_empty() => dim,
+            ref other => {
                 return Err(Hinted::new(
-                    format!("the model reads {modality} features {w} wide, the file has {dim}"),
-                    "use features from the same extractor that the model was trained on",
+                    format!("`{file}` has the shape {other:?}"),
+                    "expected [time, feature] or [feature], with one value at least",
                 )
                 .into());
             }
-            (Some(_), None) => ui::warn(&format!(
-                "no {modality} features are given: the model sees none"
-            )),
-            _ => {}
+        };
+        let mut values = array.to_f32();
+        settle_non_finite(
+            NonFinite::Refuse,
+            &mut values,
+            dim,
+            file.as_ref(),
+            "utterance",
+            modality,
+        )?;
+        *arrays.get_mut(modality) = Some((values, dim));
+    }
+    for (modality, wanted) in run.config.input.dims.iter() {
+        if let (Some(w), Some((_, dim))) = (wanted, arrays.get(modality))
+            && w != dim
+        {
+            return Err(Hinted::new(
+                format!("the model reads {modality} features {w} wide, the file has {dim}"),
+                "use features from the same extractor that the model was trained on",
+            )
+            .into());
         }
     }
     let info = CorpusInfo {

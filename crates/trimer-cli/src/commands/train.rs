@@ -112,14 +112,7 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
         None => Overrides::default(),
     };
     overrides.merge(parse_sets(&args.sets)?);
-    if args.seeds == 0 || args.seeds > 1000 {
-        return Err(Hinted::new(
-            format!("`--seeds {}` is out of range", args.seeds),
-            "expected 1 to 1000",
-        )
-        .into());
-    }
-    let seeds = (args.seed..args.seed + args.seeds).collect();
+    let seeds = seeds(args)?;
     let config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
     let out = args
         .out
@@ -128,6 +121,31 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
     let run = RunDir::create(&out, config, &environment(&args.device))?;
     ui::note(&format!("run directory: {}", out.display()));
     Ok((run, corpus))
+}
+
+/// The seeds that were asked for. A TOML file holds whole numbers up to 2^63 - 1.
+fn seeds(args: &Args) -> anyhow::Result<Vec<u64>> {
+    let refuse = |message: String, hint: &str| Err(Hinted::new(message, hint).into());
+    if args.seeds == 0 || args.seeds > 1000 {
+        return refuse(
+            format!(
+                "`--seeds {}` is out of range; expected 1 to 1000",
+                args.seeds
+            ),
+            "it tells how many seeds are trained; `--seed S` sets the first",
+        );
+    }
+    match args.seed.checked_add(args.seeds) {
+        Some(end) if i64::try_from(end).is_ok() => Ok((args.seed..end).collect()),
+        _ => refuse(
+            format!(
+                "`--seed {}` is out of range; expected 0 to {}",
+                args.seed,
+                i64::MAX as u64 - args.seeds
+            ),
+            "any small number does",
+        ),
+    }
 }
 
 /// Reads a recipe file.

@@ -236,9 +236,18 @@ impl Hint for CorpusError {
             Self::Dim { .. } => {
                 "all frames of a modality must have the same width: check which extractor made this file"
             }
+            Self::Io { source, .. } if is_full(source) => {
+                "free some space and repeat the command; nothing half-made was left behind"
+            }
             Self::ScoreRange { .. } => "set the range in the label space to that of the data",
             _ => return None,
         };
         Some(text.to_owned())
     }
+}
+
+/// Whether the disk, a quota or a limit on file sizes refused to take more.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

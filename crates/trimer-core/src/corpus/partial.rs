@@ -147,13 +147,24 @@ fn is_stale(dir: &Path) -> bool {
     };
     match File::open(dir.join(LOCK)) {
         // Its maker died between two system calls, or is just between them.
-        Err(_) => old_enough(Duration::from_mins(1)),
+        Err(_) => maker_is_gone(dir) || old_enough(Duration::from_mins(1)),
         Ok(file) => match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(_)) => old_enough(Duration::from_hours(24)),
         },
     }
+}
+
+/// Whether the process whose number is in the directory's name does not live any more; false where
+/// the system does not tell.
+fn maker_is_gone(dir: &Path) -> bool {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let pid = name
+        .rsplit_once(".partial-")
+        .map(|(_, rest)| rest.split('-').next().unwrap_or(rest));
+    let processes = Path::new("/proc");
+    processes.join("self").exists() && pid.is_some_and(|pid| !processes.join(pid).exists())
 }
 
 /// Whether nothing is there, or a directory without entries.

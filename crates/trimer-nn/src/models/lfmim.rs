@@ -182,6 +182,17 @@ impl ModelConfigOf for LfmimConfig {
         Ok(())
     }
 
+    fn check_input(&self, input: &InputSpec) -> Result<()> {
+        let present = input.modalities();
+        if present.len() < 2 {
+            return Err(NnError::Corpus {
+                reason: format!("`lfmim` needs at least two modalities, the input has `{present}`"),
+                hint: "add a modality to `data.modalities`, or to the corpus".into(),
+            });
+        }
+        Ok(())
+    }
+
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
         match self.form {
             LfmimForm::Paper => (
@@ -349,13 +360,8 @@ impl Lfmim {
         task: Task,
         init: &mut Initializer,
     ) -> Result<Self> {
+        cfg.check_input(input)?;
         let present = input.modalities();
-        if present.len() < 2 {
-            return Err(NnError::Corpus {
-                reason: format!("`lfmim` needs at least two modalities, the input has `{present}`"),
-                hint: "add a modality to `data.modalities`, or to the corpus".into(),
-            });
-        }
         let released = cfg.form == LfmimForm::Released;
         let outputs = task.n_outputs();
         let d = cfg.d_model;

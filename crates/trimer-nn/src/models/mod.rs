@@ -139,6 +139,9 @@ pub trait ModelConfigOf: Serialize + for<'de> Deserialize<'de> + Clone {
     /// Refuses values outside their range.
     fn check(&self) -> Result<()>;
 
+    /// Refuses an input that the model cannot read, before anything is built.
+    fn check_input(&self, input: &InputSpec) -> Result<()>;
+
     /// Frames per modality that the preset reads at most, and how longer sequences are cut.
     fn default_input(
         &self,
@@ -196,6 +199,14 @@ macro_rules! registry {
                 match self { $(Self::$variant(c) => c.default_input()),+ }
             }
 
+            /// Refuses values outside their range and an input that the model cannot read.
+            ///
+            /// # Errors
+            /// Names what does not fit.
+            pub fn check_input(&self, input: &InputSpec) -> Result<()> {
+                match self { $(Self::$variant(c) => { c.check()?; c.check_input(input) })+ }
+            }
+
             /// Floating-point operations of the matrix products of one utterance's forward pass.
             pub fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
                 match self { $(Self::$variant(c) => c.forward_flops(input, task)),+ }
@@ -206,9 +217,10 @@ macro_rules! registry {
             /// # Errors
             /// When the configuration does not fit the input.
             pub fn build(&self, input: &InputSpec, task: Task, seed: u64, device: &Device) -> Result<AnyModel> {
+                self.check_input(input)?;
                 let mut init = Initializer::new(seed, device);
                 match self {
-                    $(Self::$variant(c) => { c.check()?; Ok(AnyModel::$variant(c.build(input, task, &mut init)?)) })+
+                    $(Self::$variant(c) => { Ok(AnyModel::$variant(c.build(input, task, &mut init)?)) })+
                 }
             }
         }

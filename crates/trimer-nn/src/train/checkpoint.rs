@@ -1,10 +1,13 @@
 //! One file that holds everything needed to continue: weights, optimizer, position, selection.
 
+use crate::batch::InputSpec;
 use crate::data::Normaliser;
 use crate::error::{NnError, Result};
 use crate::models::FusionModel;
 use crate::optim::Optimizer;
-use crate::weights::{NamedTensor, load_state_dict, read_file, state_dict, write_safetensors};
+use crate::weights::{
+    NamedTensor, load_state_dict, parameters, read_file, state_dict, write_safetensors,
+};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -79,13 +82,18 @@ pub fn save_weights<M: FusionModel>(
 ///
 /// # Errors
 /// When the file cannot be read or belongs to another model.
-pub fn load_weights<M: FusionModel>(path: &Path, model: M) -> Result<(M, Normaliser)> {
+pub fn load_weights<M: FusionModel>(
+    path: &Path,
+    model: M,
+    input: &InputSpec,
+) -> Result<(M, Normaliser)> {
     let (mut tensors, _) = read_file(path)?;
-    let normaliser = take_normaliser(&mut tensors);
-    let model = load_state_dict(model, &tensors).map_err(|reason| NnError::Weights {
+    let bad = |reason| NnError::Weights {
         path: path.to_owned(),
         reason,
-    })?;
+    };
+    let normaliser = take_normaliser(&mut tensors, input).map_err(bad)?;
+    let model = load_state_dict(model, &tensors).map_err(bad)?;
     Ok((model, normaliser))
 }
 
@@ -96,6 +104,7 @@ pub fn load_weights<M: FusionModel>(path: &Path, model: M) -> Result<(M, Normali
 pub fn load<M: FusionModel>(
     path: &Path,
     model: M,
+    input: &InputSpec,
     optimizer: &mut Optimizer,
     device: &Device,
 ) -> Result<(M, Normaliser, Progress)> {
@@ -108,9 +117,11 @@ pub fn load<M: FusionModel>(
         .get("progress")
         .ok_or_else(|| bad("it holds no training state".into()))?;
     let progress: Progress = serde_json::from_str(progress).map_err(|e| bad(e.to_string()))?;
-    let normaliser = take_normaliser(&mut tensors);
-    optimizer.load_state(&take(&mut tensors, "optimizer"), device);
+    let normaliser = take_normaliser(&mut tensors, input).map_err(bad)?;
     let model = load_state_dict(model, &take(&mut tensors, "model")).map_err(bad)?;
+    let state = take(&mut tensors, "optimizer");
+    check_optimizer(&model, &state).map_err(bad)?;
+    optimizer.load_state(&state, device);
     Ok((model, normaliser, progress))
 }
 
@@ -151,7 +162,34 @@ fn normaliser_state(normaliser: &Normaliser) -> BTreeMap<String, NamedTensor> {
     all
 }
 
-fn take_normaliser(all: &mut BTreeMap<String, NamedTensor>) -> Normaliser {
+/// Refuses moments that do not belong to a parameter of the model.
+fn check_optimizer<M: FusionModel>(
+    model: &M,
+    state: &BTreeMap<String, NamedTensor>,
+) -> std::result::Result<(), String> {
+    let sizes: BTreeMap<String, usize> = parameters(model)
+        .into_iter()
+        .map(|(path, (shape, _))| (path, shape.iter().product()))
+        .collect();
+    let misfit = state
+        .iter()
+        .find(|(key, tensor)| match key.split_once('.') {
+            Some(("first" | "second", path)) => sizes.get(path) != Some(&tensor.values.len()),
+            _ => false,
+        });
+    match misfit {
+        Some((key, tensor)) => Err(format!(
+            "`optimizer.{key}` has {} values, which is not what its parameter has",
+            tensor.values.len()
+        )),
+        None => Ok(()),
+    }
+}
+
+fn take_normaliser(
+    all: &mut BTreeMap<String, NamedTensor>,
+    input: &InputSpec,
+) -> std::result::Result<Normaliser, String> {
     let mut state = take(all, "normaliser");
     let mut normaliser = Normaliser::default();
     for modality in Modality::ALL {
@@ -161,8 +199,18 @@ fn take_normaliser(all: &mut BTreeMap<String, NamedTensor>) -> Normaliser {
                 .map(|t| t.values)
         };
         if let (Some(shift), Some(scale)) = (part("shift"), part("scale")) {
+            let wanted = *input.dims.get(modality);
+            if let Some(found) = [shift.len(), scale.len()]
+                .into_iter()
+                .find(|found| wanted != Some(*found))
+            {
+                return Err(format!(
+                    "`normaliser.{modality}` is {found} wide, the model reads {}",
+                    wanted.map_or_else(|| "none".to_owned(), |w| w.to_string())
+                ));
+            }
             *normaliser.shift_scale.get_mut(modality) = Some((shift, scale));
         }
     }
-    normaliser
+    Ok(normaliser)
 }

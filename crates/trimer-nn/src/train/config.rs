@@ -1,5 +1,6 @@
 //! What a run is asked to do: raw tables in, a checked and fully resolved configuration out.
 
+use super::objective::label_columns;
 use super::schedule::ScheduleConfig;
 use crate::batch::{InputSpec, Sampling};
 use crate::config::{check_range, overlay};
@@ -7,6 +8,7 @@ use crate::data::{Normalise, input_spec};
 use crate::error::{NnError, Result};
 use crate::models::{ModelConfig, Task};
 use crate::optim::OptimizerConfig;
+use crate::predict::{labelled_rows, labelled_rows_of_any};
 use serde::{Deserialize, Serialize};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
@@ -40,6 +42,23 @@ pub struct DataConfig {
     /// Common scale.
     pub normalise: Normalise,
 }
+
+impl DataConfig {
+    /// Refuses values outside their range.
+    ///
+    /// # Errors
+    /// Names key, value and range.
+    pub fn check(&self) -> Result<()> {
+        for (modality, length) in self.lengths.iter() {
+            let key = format!("data.lengths.{modality}");
+            check_range(&key, *length as f64, 0.0, MAX_LENGTH as f64)?;
+        }
+        Ok(())
+    }
+}
+
+/// Longest sequence that a model is built for; attention needs memory by its square.
+const MAX_LENGTH: usize = 16_384;
 
 /// [`Sampling`], or what the model prescribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -197,6 +216,13 @@ impl TrainConfig {
         for (head, beta) in self.beta.iter() {
             check_range(&format!("train.beta.{head}"), *beta, 0.0, 1e3)?;
         }
+        if self.beta.iter().all(|(_, beta)| *beta == 0.0) {
+            return Err(NnError::ConfigRange {
+                key: "train.beta".into(),
+                value: "0 for every head".into(),
+                expected: "a positive weight for one head at least".into(),
+            });
+        }
         self.optimizer.check()?;
         self.schedule.check()
     }
@@ -249,6 +275,9 @@ pub struct RunConfig {
     pub init_weights: std::path::PathBuf,
     /// What is predicted.
     pub task: Task,
+    /// Which label column each head learns from and is judged against.
+    #[serde(default)]
+    pub label_columns: Option<HeadMap<Head>>,
     /// What the model reads.
     pub input: InputSpec,
     /// The model.
@@ -257,6 +286,39 @@ pub struct RunConfig {
     pub data: DataConfig,
     /// How the model is trained.
     pub train: TrainConfig,
+}
+
+impl RunConfig {
+    /// Refuses what cannot be trained: a file may have been changed by hand.
+    ///
+    /// # Errors
+    /// Names key, value and range.
+    pub fn check(&self) -> Result<()> {
+        self.train.check()?;
+        self.data.check()?;
+        self.train.selector(self.task)?;
+        for (modality, length) in self.input.lengths.iter() {
+            let key = format!("input.lengths.{modality}");
+            let least = f64::from(u8::from(self.input.dims.get(modality).is_some()));
+            check_range(&key, *length as f64, least, MAX_LENGTH as f64)?;
+        }
+        let n = self.task.n_outputs();
+        if matches!(self.task, Task::Classification { .. }) && (n < 2 || n != self.classes.len()) {
+            return Err(NnError::ConfigRange {
+                key: "task.n_classes".into(),
+                value: n.to_string(),
+                expected: format!("the number of `classes`, {}", self.classes.len()),
+            });
+        }
+        if self.seeds.is_empty() {
+            return Err(NnError::ConfigRange {
+                key: "seeds".into(),
+                value: "[]".into(),
+                expected: "one at least".into(),
+            });
+        }
+        self.model.check_input(&self.input)
+    }
 }
 
 /// What a user may write in a recipe: `[model]`, `[data]`, `[train]`.
@@ -344,6 +406,7 @@ impl Overrides {
         let data: DataConfig = overlay("data", &DataConfig::default(), &self.data)?;
         let train: TrainConfig = overlay("train", &TrainConfig::default(), &self.train)?;
         train.check()?;
+        data.check()?;
         let info = corpus.info();
         let (task, classes, score_range) = choose_task(corpus, data.task)?;
         train.selector(task)?;
@@ -376,21 +439,67 @@ impl Overrides {
             sampling,
             data.lengths,
         )?;
+        model.check_input(&input)?;
+        if labelled_rows_of_any(corpus, Split::Train, task).is_empty() {
+            return Err(NnError::Corpus {
+                reason: "no utterance of the train split has a label".into(),
+                hint: "fill the label columns and import again; `trimer corpus check` shows what is there".into(),
+            });
+        }
+        let label_columns = label_columns(train.unimodal_labels, task, corpus, &rows);
+        check_selection(&train, task, corpus, &input, label_columns)?;
         Ok(RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
-            corpus_path: corpus.path().to_owned(),
+            // A run must find its corpus from any directory.
+            corpus_path: std::path::absolute(corpus.path())
+                .unwrap_or_else(|_| corpus.path().to_owned()),
             classes,
             score_range,
             seeds,
             init_weights: std::path::PathBuf::new(),
             task,
+            label_columns: Some(label_columns),
             input,
             model,
             data,
             train,
         })
     }
+}
+
+/// Refuses to start a run whose selection could never choose an epoch.
+fn check_selection(
+    train: &TrainConfig,
+    task: Task,
+    corpus: &Corpus,
+    input: &InputSpec,
+    columns: HeadMap<Head>,
+) -> Result<()> {
+    let head = train.select_head;
+    if head
+        .modality()
+        .is_some_and(|m| !input.modalities().contains(m))
+    {
+        return Err(NnError::ConfigRange {
+            key: "train.select_head".into(),
+            value: format!("\"{head}\""),
+            expected: format!("a head of the model, which reads `{}`", input.modalities()),
+        });
+    }
+    let column = *columns.get(head);
+    if train.select == Select::Best && labelled_rows(corpus, Split::Valid, task, column).is_empty()
+    {
+        return Err(NnError::Corpus {
+            reason: format!(
+                "no utterance of the valid split of `{}` has a {column} {}: there is nothing to select on",
+                corpus.info().name,
+                if task == Task::Regression { "score" } else { "label" },
+            ),
+            hint: "label it, keep the last epoch with `--set train.select=last`, or select by another head with `--set train.select_head=text`".into(),
+        });
+    }
+    Ok(())
 }
 
 fn merge_tables(into: &mut toml::Table, from: toml::Table) {
@@ -408,28 +517,39 @@ fn merge_tables(into: &mut toml::Table, from: toml::Table) {
 
 fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>, Vec<f32>)> {
     let space = &corpus.info().label_space;
-    let has_classes = space.classes.len() > 1;
-    let lacks = |what: &str, hint: &str| NnError::Corpus {
-        reason: format!("the corpus `{}` has no {what}", corpus.info().name),
-        hint: hint.into(),
+    let lacks = |what: &str, hint: &str| {
+        Err(NnError::Corpus {
+            reason: format!("the corpus `{}` has {what}", corpus.info().name),
+            hint: hint.into(),
+        })
     };
-    match choice {
-        TaskChoice::Auto | TaskChoice::Classification if has_classes => {
-            let task = Task::Classification {
-                n_classes: space.classes.len(),
-            };
-            Ok((task, space.classes.clone(), Vec::new()))
+    match (choice, &space.classes[..], space.score) {
+        (TaskChoice::Auto | TaskChoice::Classification, [_, _, ..], _) => {
+            let n_classes = space.classes.len();
+            Ok((
+                Task::Classification { n_classes },
+                space.classes.clone(),
+                Vec::new(),
+            ))
         }
-        TaskChoice::Classification => Err(lacks(
-            "classes",
-            "predict scores with `--set data.task=regression`, or import with `--classes`",
-        )),
-        TaskChoice::Auto | TaskChoice::Regression => match space.score {
-            Some(range) => Ok((Task::Regression, Vec::new(), range.to_vec())),
-            None => Err(lacks(
-                "labels that this model can learn",
-                "it needs classes or scores; independent yes/no labels are not supported by it",
-            )),
-        },
+        (TaskChoice::Auto | TaskChoice::Regression, _, Some(range)) => {
+            Ok((Task::Regression, Vec::new(), range.to_vec()))
+        }
+        (TaskChoice::Classification, [], Some(_)) => lacks(
+            "scores but no classes",
+            "predict scores with `--set data.task=regression`, or import with `--classes 5`",
+        ),
+        (TaskChoice::Regression, _, None) => lacks(
+            "no scores",
+            "predict classes with `--set data.task=classification`, or fill the column `score` and import again",
+        ),
+        (TaskChoice::Auto | TaskChoice::Classification, [only], _) => lacks(
+            &format!("only one class, `{only}`: there is nothing to tell apart"),
+            "import it with labels of two classes or more",
+        ),
+        (TaskChoice::Auto | TaskChoice::Classification, [], _) => lacks(
+            "no labels that a model can learn",
+            "it needs classes or scores; independent yes/no labels are not supported yet",
+        ),
     }
 }

@@ -21,19 +21,41 @@ use super::trainer::{BEST, Ended, LAST, LOG, Observer, Rows, Trainer, now, read_
 use super::{checkpoint, config::UnimodalLabels};
 use crate::data::Loader;
 use crate::error::{NnError, Result};
-use crate::files::write_atomic;
+use crate::files::{partial, write_atomic};
 use crate::models::Task;
-use crate::predict::{Predictions, evaluate, labelled_rows, predict};
+use crate::predict::{Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict};
 use crate::predictions_file;
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use trimer_core::corpus::{Corpus, Split};
+use std::sync::atomic::{AtomicBool, Ordering};
+use trimer_core::corpus::{Corpus, CorpusError, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
-use trimer_core::{Head, HeadMap};
+use trimer_core::{Head, HeadMap, ModalitySet};
+
+const CONFIG: &str = "config.toml";
+const PROTOCOL: &str = "protocol.json";
+const ENVIRONMENT: &str = "environment.json";
+
+/// Why a new run cannot be made there.
+fn occupied(path: &Path) -> Option<String> {
+    if path.exists() && !path.is_dir() {
+        return Some("there is a file of this name".into());
+    }
+    // Without a configuration, these are what a killed start left; they are written again.
+    let beginnings = [PROTOCOL, ENVIRONMENT, CONFIG].map(|name| [name.to_owned(), partial(name)]);
+    let left_over = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name != CONFIG && beginnings.iter().flatten().any(|b| *b == *name)
+    };
+    let mut entries = fs::read_dir(path).ok()?.flatten();
+    entries
+        .any(|entry| !left_over(&entry.file_name()))
+        .then(|| "the directory is not empty".to_owned())
+}
 
 /// Which split was used for what; travels with every result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,50 +103,68 @@ impl RunDir {
     /// # Errors
     /// When the directory holds something already, or cannot be written.
     pub fn create(path: &Path, config: RunConfig, environment: &serde_json::Value) -> Result<Self> {
-        let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
+        if let Some(reason) = occupied(path) {
+            let resume = if path.join(CONFIG).is_file() {
+                format!(", or continue it with `--resume {}`", path.display())
+            } else {
+                String::new()
+            };
             return Err(NnError::Run {
                 path: path.to_owned(),
-                reason: "the directory is not empty".into(),
-                hint: format!(
-                    "choose another `--out`, or continue it with `--resume {}`",
-                    path.display()
-                ),
+                reason,
+                hint: format!("choose another `--out`{resume}"),
             });
         }
+        let existed = path.exists();
         fs::create_dir_all(path).map_err(NnError::io("create", path))?;
-        let text = toml::to_string(&config).map_err(|e| NnError::Run {
+        let run = Self {
             path: path.to_owned(),
+            config,
+        };
+        if let Err(error) = run.write_beginnings(environment) {
+            // Nothing to do about a failure to tidy up after a failure.
+            for file in [CONFIG, PROTOCOL, ENVIRONMENT] {
+                let _ = fs::remove_file(path.join(file));
+            }
+            if !existed {
+                let _ = fs::remove_dir(path);
+            }
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    fn write_beginnings(&self, environment: &serde_json::Value) -> Result<()> {
+        let train = &self.config.train;
+        let text = toml::to_string(&self.config).map_err(|e| NnError::Run {
+            path: self.path.clone(),
             reason: e.to_string(),
             hint: "please report this".into(),
         })?;
-        write_atomic(
-            &path.join("environment.json"),
-            pretty(environment).as_bytes(),
-        )?;
-        let protocol = Protocol {
-            fitted_on: "train".into(),
-            selected_on: if config.train.select == Select::Best {
-                "valid"
-            } else {
-                "none"
+        self.write(ENVIRONMENT, &pretty(environment))?;
+        let (selected_on, selected_by) = match train.select {
+            Select::Best => {
+                let (metric, _) = train.selector(self.config.task)?;
+                (
+                    Split::Valid.to_string(),
+                    format!("{metric} of the {} head", train.select_head),
+                )
             }
-            .into(),
-            selected_by: if config.train.select == Select::Best {
-                let (metric, _) = config.train.selector(config.task)?;
-                format!("{metric} of the {} head", config.train.select_head)
-            } else {
-                "the last epoch is kept".into()
-            },
+            Select::Last => ("none".into(), "the last epoch is kept".into()),
+        };
+        let protocol = Protocol {
+            fitted_on: Split::Train.to_string(),
+            selected_on,
+            selected_by,
             test_opened: Vec::new(),
         };
-        write_atomic(&path.join("protocol.json"), pretty(&protocol).as_bytes())?;
+        self.write(PROTOCOL, &pretty(&protocol))?;
         // Last: a directory with a configuration is a run.
-        write_atomic(&path.join("config.toml"), text.as_bytes())?;
-        Ok(Self {
-            path: path.to_owned(),
-            config,
-        })
+        self.write(CONFIG, &text)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        write_atomic(&self.path.join(name), text.as_bytes())
     }
 
     /// Opens a run that exists.
@@ -132,7 +172,7 @@ impl RunDir {
     /// # Errors
     /// When the directory is no run, or its configuration cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = path.join("config.toml");
+        let file = path.join(CONFIG);
         let not_a_run = |reason: String| NnError::Run {
             path: path.to_owned(),
             reason,
@@ -147,8 +187,9 @@ impl RunDir {
             return Err(not_a_run(what.into()));
         }
         let text = fs::read_to_string(&file).map_err(NnError::io("read", &file))?;
-        let config = toml::from_str(&text)
+        let config: RunConfig = toml::from_str(&text)
             .map_err(|e| not_a_run(format!("`config.toml`: {}", e.message())))?;
+        config.check()?;
         Ok(Self {
             path: path.to_owned(),
             config,
@@ -165,7 +206,7 @@ impl RunDir {
     /// # Errors
     /// When the file cannot be read.
     pub fn protocol(&self) -> Result<Protocol> {
-        read_json(&self.path.join("protocol.json"))
+        read_json(&self.path.join(PROTOCOL))
     }
 
     /// Notes that the test split is about to be opened.
@@ -178,10 +219,7 @@ impl RunDir {
             wall_time: now(),
             by: by.into(),
         });
-        write_atomic(
-            &self.path.join("protocol.json"),
-            pretty(&protocol).as_bytes(),
-        )
+        self.write(PROTOCOL, &pretty(&protocol))
     }
 
     /// The reports of a seed's epochs.
@@ -197,7 +235,15 @@ impl RunDir {
     /// # Errors
     /// When it is not where it was, or has other content.
     pub fn open_corpus(&self) -> Result<Corpus> {
-        let corpus = Corpus::open(&self.config.corpus_path)?;
+        let path = &self.config.corpus_path;
+        let corpus = Corpus::open(path).map_err(|error| match error {
+            CorpusError::NotFound { .. } => NnError::Run {
+                path: path.clone(),
+                reason: "the corpus of this run is not there any more".into(),
+                hint: "tell where it is now with `--corpus DIR`".into(),
+            },
+            other => other.into(),
+        })?;
         if corpus.fingerprint() != self.config.corpus_fingerprint {
             return Err(NnError::Run {
                 path: self.config.corpus_path.clone(),
@@ -233,18 +279,22 @@ impl RunDir {
             .config
             .model
             .build(&self.config.input, self.config.task, 0, device)?;
-        checkpoint::load_weights(&file, model)
+        checkpoint::load_weights(&file, model, &self.config.input)
     }
 
-    /// Which label column each head answers to, on the given corpus.
+    /// Modalities that the model reads and the corpus does not have: the model sees padding there.
+    pub fn missing_modalities(&self, corpus: &Corpus) -> ModalitySet {
+        let dims = corpus.dims();
+        let wanted = self.config.input.modalities();
+        wanted.iter().filter(|m| dims.get(*m).is_none()).collect()
+    }
+
+    /// Which label column each head was trained on.
     pub fn columns(&self, corpus: &Corpus) -> HeadMap<Head> {
-        let rows = corpus.indices(Split::Train);
-        label_columns(
-            self.config.train.unimodal_labels,
-            self.config.task,
-            corpus,
-            &rows,
-        )
+        self.config.label_columns.unwrap_or_else(|| {
+            let (cfg, rows) = (&self.config, corpus.indices(Split::Train));
+            label_columns(cfg.train.unimodal_labels, cfg.task, corpus, &rows)
+        })
     }
 
     /// What a seed says about a split: read from disk where this run wrote it about this corpus,
@@ -263,7 +313,7 @@ impl RunDir {
         if file.exists() && corpus.fingerprint() == self.config.corpus_fingerprint {
             return predictions_file::read(&file, corpus, &self.config.classes);
         }
-        let rows = labelled_rows(corpus, split, self.config.task, Head::Multimodal);
+        let rows = labelled_rows_of_any(corpus, split, self.config.task);
         self.predict(seed, corpus, &rows, device)
     }
 
@@ -328,6 +378,18 @@ impl RunDir {
         device: &Device,
         options: &EvaluationOptions,
     ) -> Result<HeadMap<Option<Metrics>>> {
+        check_labels(&self.config, corpus)?;
+        if let Some(missing) = self.missing_modalities(corpus).iter().next() {
+            return Err(NnError::Corpus {
+                reason: format!(
+                    "the model reads {missing} features, the corpus `{}` has none",
+                    corpus.info().name
+                ),
+                hint:
+                    "a model is judged on all that it was trained on; `trimer predict` does without"
+                        .into(),
+            });
+        }
         let all = self
             .config
             .seeds
@@ -347,17 +409,17 @@ impl RunDir {
     }
 }
 
-/// Refuses a corpus that lacks what the model reads.
+/// Refuses a corpus whose features are not those that the model reads. Where a modality is missing
+/// altogether, the model can still predict from the others.
 fn check_dims(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
     let dims = corpus.dims();
     for (modality, wanted) in cfg.input.dims.iter() {
-        let found = *dims.get(modality);
-        if wanted.is_some() && found != *wanted {
-            let has = found.map_or("none".to_owned(), |d| format!("{d} wide"));
+        if let (Some(wanted), Some(found)) = (wanted, dims.get(modality))
+            && wanted != found
+        {
             return Err(NnError::Corpus {
                 reason: format!(
-                    "the model reads {modality} features {} wide, the corpus `{}` has {has}",
-                    wanted.unwrap_or(0),
+                    "the model reads {modality} features {wanted} wide, the corpus `{}` has them {found} wide",
                     corpus.info().name
                 ),
                 hint: "use features from the same extractor that the model was trained on".into(),
@@ -365,6 +427,32 @@ fn check_dims(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses to judge against labels that mean something else.
+fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
+    let space = &corpus.info().label_space;
+    let refuse = |ours: String, theirs: String| {
+        Err(NnError::Corpus {
+            reason: format!(
+                "the run predicts {ours}, the corpus `{}` has {theirs}",
+                corpus.info().name
+            ),
+            hint: "predictions without a judgement come from `trimer predict RUN --corpus DIR`"
+                .into(),
+        })
+    };
+    match cfg.task {
+        Task::Classification { .. } if space.classes != cfg.classes => refuse(
+            format!("the classes `{}`", cfg.classes.join("`, `")),
+            match &space.classes[..] {
+                [] => "none".into(),
+                theirs => format!("`{}`", theirs.join("`, `")),
+            },
+        ),
+        Task::Regression if space.score.is_none() => refuse("scores".into(), "none".into()),
+        _ => Ok(()),
+    }
 }
 
 /// Trains what is not trained yet, then opens test once and judges all seeds.
@@ -385,14 +473,6 @@ pub fn train_run(
         train: any(Split::Train),
         valid: any(Split::Valid),
     };
-    if rows.train.is_empty() {
-        return Err(NnError::Corpus {
-            reason: "no utterance of the train split has a label".into(),
-            hint:
-                "fill the label columns and import again; `trimer corpus check` shows what is there"
-                    .into(),
-        });
-    }
     for &seed in &cfg.seeds {
         let dir = run.seed_dir(seed);
         fs::create_dir_all(&dir).map_err(NnError::io("create", &dir))?;
@@ -411,16 +491,16 @@ pub fn train_run(
             return Ok(Outcome::Interrupted);
         }
     }
-    judge(run, corpus, device, observer)?;
-    Ok(Outcome::Finished)
+    judge(run, corpus, device, stop, observer)
 }
 
 fn judge(
     run: &RunDir,
     corpus: &Corpus,
     device: &Device,
+    stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<()> {
+) -> Result<Outcome> {
     let cfg = &run.config;
     let mut results = serde_json::Map::new();
     for split in [Split::Valid, Split::Test] {
@@ -433,6 +513,9 @@ fn judge(
             observer.message("selection is over: the test split is opened");
         }
         for &seed in &cfg.seeds {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Outcome::Interrupted);
+            }
             let file = run.predictions_path(seed, split);
             if !file.exists() {
                 let predictions = run.predict(seed, corpus, &rows, device)?;
@@ -451,18 +534,8 @@ fn judge(
             serde_json::to_value(&metrics).unwrap_or_default(),
         );
     }
-    write_atomic(&run.path.join("metrics.json"), pretty(&results).as_bytes())
-}
-
-/// Rows of a split that have a label in any column.
-fn labelled_rows_of_any(corpus: &Corpus, split: Split, task: Task) -> Vec<usize> {
-    let mut rows: Vec<usize> = Head::ALL
-        .into_iter()
-        .flat_map(|h| labelled_rows(corpus, split, task, h))
-        .collect();
-    rows.sort_unstable();
-    rows.dedup();
-    rows
+    run.write("metrics.json", &pretty(&results))?;
+    Ok(Outcome::Finished)
 }
 
 fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {

@@ -177,7 +177,17 @@ impl Trainer<'_> {
         if last.exists() {
             let plain = self.device.clone().inner();
             let (model, normaliser, progress) =
-                checkpoint::load(&last, model, &mut optimizer, &plain)?;
+                checkpoint::load(&last, model, &cfg.input, &mut optimizer, &plain).map_err(
+                    |error| match error {
+                        NnError::Weights { path, reason } => NnError::Run {
+                            path,
+                            reason: format!("training cannot be continued from it: {reason}"),
+                            hint: "restore it, or remove it to train this seed from the start"
+                                .into(),
+                        },
+                        other => other,
+                    },
+                )?;
             trim_log(&self.file(LOG), progress.global_step)?;
             observer.message(&format!(
                 "seed {}: continuing after epoch {} and {} steps",
@@ -329,9 +339,12 @@ impl Trainer<'_> {
         let p = &mut state.progress;
         p.epoch += 1;
         let better = |new: f64, old: f64| if higher { new > old } else { new < old };
+        // An infinite value would not survive the checkpoint's JSON.
         let improved =
-            value.is_some_and(|v| !v.is_nan() && p.best.is_none_or(|(old, _)| better(v, old)));
-        let is_best = improved || cfg.select == Select::Last;
+            value.is_some_and(|v| v.is_finite() && p.best.is_none_or(|(old, _)| better(v, old)));
+        // Where the metric has no value, as a correlation with constant predictions, the latest
+        // epoch is kept until one has.
+        let is_best = improved || cfg.select == Select::Last || p.best.is_none();
         if let (true, Some(v)) = (improved, value) {
             p.best = Some((v, p.epoch));
             p.bad_epochs = 0;
@@ -359,6 +372,12 @@ impl Trainer<'_> {
             wall_time: now(),
             samples_per_s,
         };
+        if cfg.select == Select::Best && p.best.is_none() && p.epoch == 1 {
+            observer.warning(&format!(
+                "valid {selector} of the {} head has no value after epoch 1; until it has one, the latest epoch is kept",
+                cfg.select_head
+            ));
+        }
         p.step = 0;
         p.seen = 0;
         p.loss_sums = HeadMap::default();
