@@ -11,5 +11,6 @@ pub(crate) mod norm;
 #[cfg(test)]
 mod reference;
 pub(crate) mod rows;
+mod single;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 
 use super::attention::{Features, FeaturesMut, Sample};
 use super::block::{Shape, Weights, backward, forward};
-use super::reference::{self, Rules, dot, error, random, slope, wide};
+use super::reference::{self, Rules, dot, error, linear, random, slope, wide};
+use super::rows;
 use crate::dropout::{Site, Stream};
 
 fn weights(d: usize, d_ff: usize, seed: &mut u64) -> Weights<Vec<f32>> {
@@ -488,4 +489,54 @@ fn attention_without_any_key_is_zero() {
         &mut sample.scratch(true),
     );
     assert!(dqkv.iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn linear_layers_too_large_for_the_caches() {
+    for (n_rows, inputs, outputs) in [(150, 1100, 300), (70, 530, 1030), (300, 601, 7)] {
+        let mut seed = 3;
+        let x = random(n_rows * inputs, &mut seed, 1.0);
+        let weight = random(outputs * inputs, &mut seed, 0.1);
+        let bias = random(outputs, &mut seed, 1.0);
+        let dy = random(n_rows * outputs, &mut seed, 1.0);
+        let mut y = vec![0.0; n_rows * outputs];
+        rows::linear_forward(&x, [&weight, &bias], false, None, &mut y);
+        let (wide_x, wide_w, wide_dy) = (wide(&x), wide(&weight), wide(&dy));
+        let e = error(&y, &linear(&wide_x, &[wide_w.clone(), wide(&bias)]));
+        assert!(
+            e < 3e-6,
+            "{n_rows} x {inputs} x {outputs}: output differs by {e}"
+        );
+
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
+        let mut db = vec![0.0; outputs];
+        rows::linear_backward(&x, &weight, None, &dy, Some(&mut dx), [&mut dw, &mut db]);
+        let transposed = |m: &[f64], cols: usize| -> Vec<f64> {
+            (0..cols)
+                .flat_map(|c| m.iter().skip(c).step_by(cols).copied())
+                .collect()
+        };
+        let product = |a: &[f64], b: Vec<f64>, n: usize| linear(a, &[b, vec![0.0; n]]);
+        let exact = product(&wide_dy, transposed(&wide_w, inputs), inputs);
+        assert!(
+            error(&dx, &exact) < 3e-6,
+            "{n_rows} x {inputs} x {outputs}: dx"
+        );
+        let exact = product(
+            &transposed(&wide_dy, outputs),
+            transposed(&wide_x, inputs),
+            inputs,
+        );
+        assert!(
+            error(&dw, &exact) < 3e-6,
+            "{n_rows} x {inputs} x {outputs}: dw"
+        );
+        let exact: Vec<f64> = (0..outputs)
+            .map(|c| wide_dy.iter().skip(c).step_by(outputs).sum())
+            .collect();
+        assert!(
+            error(&db, &exact) < 3e-6,
+            "{n_rows} x {inputs} x {outputs}: db"
+        );
+    }
 }

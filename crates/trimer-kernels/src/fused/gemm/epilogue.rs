@@ -7,6 +7,8 @@ use crate::simd::{Simd, each};
 
 /// What becomes of a row of a finished tile.
 pub(crate) trait Epilogue: Copy {
+    /// The result and the distance of its rows: holds sums that are not finished yet.
+    fn result(self) -> (*mut f32, usize);
     /// Whether tiles start from zero (else from what [`Epilogue::initial`] loads).
     const FROM_ZERO: bool = true;
     /// # Safety
@@ -39,7 +41,11 @@ pub(crate) trait Epilogue: Copy {
 /// # Safety
 /// `ptr` must be valid for reading `n` values.
 #[inline(always)]
-unsafe fn load_row<S: Simd, const NV: usize>(s: S, ptr: *const f32, n: usize) -> [S::V; NV] {
+pub(super) unsafe fn load_row<S: Simd, const NV: usize>(
+    s: S,
+    ptr: *const f32,
+    n: usize,
+) -> [S::V; NV] {
     let mut out = [s.splat(0.0); NV];
     // SAFETY: only the first `n` values are read.
     unsafe {
@@ -59,7 +65,12 @@ unsafe fn load_row<S: Simd, const NV: usize>(s: S, ptr: *const f32, n: usize) ->
 /// # Safety
 /// `ptr` must be valid for writing `n` values.
 #[inline(always)]
-unsafe fn store_row<S: Simd, const NV: usize>(s: S, ptr: *mut f32, n: usize, row: &[S::V; NV]) {
+pub(super) unsafe fn store_row<S: Simd, const NV: usize>(
+    s: S,
+    ptr: *mut f32,
+    n: usize,
+    row: &[S::V; NV],
+) {
     // SAFETY: only the first `n` values are written.
     unsafe {
         if n == NV * S::LANES {
@@ -80,6 +91,10 @@ pub(crate) struct Store<const ADD: bool> {
 }
 
 impl<const ADD: bool> Epilogue for Store<ADD> {
+    #[inline(always)]
+    fn result(self) -> (*mut f32, usize) {
+        (self.c, self.ldc)
+    }
     const FROM_ZERO: bool = !ADD;
     #[inline(always)]
     unsafe fn initial<S: Simd, const NV: usize>(
@@ -115,6 +130,10 @@ pub(super) struct Biased {
 }
 
 impl Epilogue for Biased {
+    #[inline(always)]
+    fn result(self) -> (*mut f32, usize) {
+        (self.c, self.ldc)
+    }
     const FROM_ZERO: bool = false;
     #[inline(always)]
     unsafe fn initial<S: Simd, const NV: usize>(
@@ -151,6 +170,10 @@ pub(super) struct Rectified {
 
 impl Epilogue for Rectified {
     #[inline(always)]
+    fn result(self) -> (*mut f32, usize) {
+        (self.c, self.ldc)
+    }
+    #[inline(always)]
     unsafe fn finish<S: Simd, const NV: usize>(
         self,
         s: S,
@@ -179,6 +202,10 @@ pub(super) struct Dropped {
 }
 
 impl Epilogue for Dropped {
+    #[inline(always)]
+    fn result(self) -> (*mut f32, usize) {
+        (self.c, self.ldc)
+    }
     #[inline(always)]
     unsafe fn finish<S: Simd, const NV: usize>(
         self,
@@ -218,6 +245,10 @@ pub(super) struct Gated {
 }
 
 impl Epilogue for Gated {
+    #[inline(always)]
+    fn result(self) -> (*mut f32, usize) {
+        (self.c, self.ldc)
+    }
     #[inline(always)]
     unsafe fn finish<S: Simd, const NV: usize>(
         self,

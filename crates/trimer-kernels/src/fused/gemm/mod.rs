@@ -26,8 +26,15 @@ pub(crate) fn packed_len(k: usize, n: usize) -> usize {
 
 /// Rows of the batch per step of a weight gradient: small enough for the step after it to be fetched ahead.
 const BATCH_ROWS: usize = 64;
+/// From more inputs than these on, a weight gradient is computed by blocks of as many columns, so that a block of the
+/// result stays in the second-level cache.
+const WIDE: usize = 512;
+/// Rows of the batch per step of such a gradient.
+const WIDE_ROWS: usize = 128;
 /// Values of a weight gradient that one task computes, at least and about.
 const GRADIENT_TASK: usize = 24576;
+/// Weights of more values than this are brought to the second-level cache ahead of their use.
+const AHEAD: usize = 1 << 18;
 /// Packing goes over threads from this many values on.
 const PARALLEL_PACK: usize = 1 << 18;
 
@@ -127,24 +134,24 @@ pub(crate) fn product(rows: usize, a: &[f32], b: &Packed, finish: Finish<'_>, c:
         b: b.data.as_ptr(),
         ldb: width,
         panel_step: width * k,
-        ahead: false,
+        // Smaller weights stay in the second-level cache from one task to the next.
+        ahead: k * n > AHEAD,
         epilogue: (),
     };
     let c = c.as_mut_ptr();
     // SAFETY: `a`, `b` and `c` have the sizes checked above, and so have the vectors checked below.
     unsafe {
         match finish {
-            Finish::Plain => whole.in_steps(Store::<false> { c, ldc: n }, c),
+            Finish::Plain => whole.with(Store::<false> { c, ldc: n }).run(),
             Finish::Bias(bias) => {
                 assert_eq!(bias.len(), n, "bias of {n}");
-                whole.in_steps(
-                    Biased {
+                whole
+                    .with(Biased {
                         bias: bias.as_ptr(),
                         c,
                         ldc: n,
-                    },
-                    c,
-                );
+                    })
+                    .run();
             }
             Finish::Relu(bias, None, _) => {
                 assert_eq!(bias.len(), n, "bias of {n}");
@@ -213,9 +220,13 @@ impl<'a> WeightGradient<'a> {
         assert_eq!(dw.len(), out * inputs, "gradient of {out} x {inputs}");
         assert_eq!(dy.len(), rows * out, "gradient of {rows} x {out}");
         assert_eq!(x.len(), rows * inputs, "input of {rows} x {inputs}");
-        let height = (GRADIENT_TASK / inputs.max(1))
-            .clamp(48, 192)
-            .next_multiple_of(12);
+        // Tall tasks read their inputs less often, but there must be enough of them.
+        let most = if out >= 1024 {
+            192
+        } else {
+            GRADIENT_TASK / inputs.max(1)
+        };
+        let height = most.clamp(48, 192).next_multiple_of(12);
         dw.chunks_mut((height * inputs).max(1))
             .zip(db.chunks_mut(height))
             .enumerate()
@@ -244,56 +255,77 @@ impl<'a> WeightGradient<'a> {
             db,
         } = self;
         let width = Isa::get().panel_width();
-        let in_place = inputs % width == 0;
-        let mut packed = (!in_place).then(|| Buffer::take(packed_len(BATCH_ROWS, inputs)));
-        let mut row = 0;
-        while row < rows {
-            let k = (rows - row).min(BATCH_ROWS);
-            let a = dy[row * out + first..].as_ptr();
-            let x = x[row * inputs..].as_ptr();
-            // SAFETY: the slices have the sizes checked by `tasks`; this task alone writes `dw` and `db`.
-            unsafe {
-                let (b, ldb, panel_step) = if let Some(packed) = &mut packed {
-                    let dst = packed.as_mut_ptr();
-                    Pack {
-                        src: x,
-                        ld: inputs,
+        let wide = inputs > WIDE;
+        let in_place = !wide && inputs % width == 0;
+        let (columns, step) = if wide {
+            (WIDE, WIDE_ROWS)
+        } else {
+            (inputs, BATCH_ROWS)
+        };
+        let mut packed = (!in_place).then(|| Buffer::take(packed_len(step, columns)));
+        // Rows far apart would each be on a page of their own.
+        let mut gathered = wide.then(|| Buffer::take(step * db.len()));
+        let mut column = 0;
+        while column < inputs {
+            let n = (inputs - column).min(columns);
+            let mut row = 0;
+            while row < rows {
+                let k = (rows - row).min(step);
+                let (a, lda) = if let Some(gathered) = &mut gathered {
+                    for (i, target) in gathered.chunks_exact_mut(db.len()).take(k).enumerate() {
+                        target.copy_from_slice(&dy[(row + i) * out + first..][..db.len()]);
+                    }
+                    (gathered.as_ptr(), db.len())
+                } else {
+                    (dy[row * out + first..].as_ptr(), out)
+                };
+                let x = x[row * inputs + column..].as_ptr();
+                // SAFETY: the slices have the sizes checked by `tasks`; this task alone writes `dw` and `db`.
+                unsafe {
+                    let (b, ldb, panel_step) = if let Some(packed) = &mut packed {
+                        let dst = packed.as_mut_ptr();
+                        let ld = inputs;
+                        Pack {
+                            src: x,
+                            ld,
+                            k,
+                            n,
+                            dst,
+                        }
+                        .run();
+                        (dst.cast_const(), width, width * k)
+                    } else {
+                        (x, inputs, width)
+                    };
+                    let c = dw[column..].as_mut_ptr();
+                    Product::<_, true> {
+                        m: db.len(),
+                        n,
                         k,
-                        n: inputs,
-                        dst,
+                        a,
+                        lda,
+                        b,
+                        ldb,
+                        panel_step,
+                        ahead: !wide,
+                        epilogue: Store::<true> { c, ldc: inputs },
                     }
                     .run();
-                    (dst.cast_const(), width, width * k)
-                } else {
-                    (x, inputs, width)
-                };
-                Product::<_, true> {
-                    m: db.len(),
-                    n: inputs,
-                    k,
-                    a,
-                    lda: out,
-                    b,
-                    ldb,
-                    panel_step,
-                    ahead: true,
-                    epilogue: Store::<true> {
-                        c: dw.as_mut_ptr(),
-                        ldc: inputs,
-                    },
+                    if column == 0 {
+                        let (cols, sum) = (db.len(), db.as_mut_ptr());
+                        ColumnSum {
+                            rows: k,
+                            cols,
+                            x: a,
+                            ld: lda,
+                            sum,
+                        }
+                        .run();
+                    }
                 }
-                .run();
-                let sum = db.as_mut_ptr();
-                ColumnSum {
-                    rows: k,
-                    cols: db.len(),
-                    x: a,
-                    ld: out,
-                    sum,
-                }
-                .run();
+                row += k;
             }
-            row += k;
+            column += n;
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The tile that stays in registers, and the loops around it.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use super::epilogue::{Epilogue, Store};
+use super::epilogue::{Epilogue, load_row, store_row};
 use crate::simd::{Kernel, Simd, each, with_simd};
 
-/// Steps of the reduction done in one go: a panel of this height stays in the second-level cache.
-const MAX_K: usize = 1024;
+/// Steps of the reduction done in one go for all rows of a panel, which so stays close while they pass.
+const STEP_K: usize = 512;
 
 /// The smaller of two numbers, sure to be inlined.
 #[inline(always)]
@@ -56,7 +56,9 @@ unsafe fn tile_ahead<
     let (mut a, mut b) = (a, b);
     each!(_step in k => {
         if AHEAD {
-            s.prefetch(a.wrapping_add(ahead[0]));
+            if AT {
+                s.prefetch(a.wrapping_add(ahead[0]));
+            }
             s.prefetch(b.wrapping_add(ahead[1]));
         }
         // SAFETY: the caller promises `k` steps of readable elements.
@@ -86,7 +88,7 @@ pub(crate) struct Product<E, const AT: bool> {
     pub(crate) b: *const f32,
     pub(crate) ldb: usize,
     pub(crate) panel_step: usize,
-    /// With `AT`: the steps of the reduction that will be asked for next follow this one's; bring them closer.
+    /// What will be asked for next follows this product's panels (and, with `AT`, left side): bring it closer.
     pub(crate) ahead: bool,
     pub(crate) epilogue: E,
 }
@@ -116,28 +118,6 @@ impl<const AT: bool> Product<(), AT> {
             panel_step,
             ahead,
             epilogue,
-        }
-    }
-
-    /// Runs a long reduction in steps, of which the first uses the epilogue and the others add to `c`, where the
-    /// epilogue must have stored.
-    ///
-    /// # Safety
-    /// As for [`Product::run`].
-    pub(super) unsafe fn in_steps<E: Epilogue>(mut self, first: E, c: *mut f32) {
-        let (k, lda, ldc) = (self.k, self.lda, self.n);
-        self.k = lesser(k, MAX_K);
-        // SAFETY: as promised by the caller; the steps are parts of the whole reduction.
-        unsafe {
-            self.with(first).run();
-            let mut done = self.k;
-            while done < k {
-                self.a = self.a.add(if AT { self.k * lda } else { self.k });
-                self.b = self.b.add(self.k * self.ldb);
-                self.k = lesser(k - done, MAX_K);
-                self.with(Store::<true> { c, ldc }).run();
-                done += self.k;
-            }
         }
     }
 }
@@ -176,18 +156,30 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
             let mut b = self.b;
             while col < self.n {
                 let n = lesser(self.n - col, width);
-                let mut row = 0;
-                while row < full {
-                    self.one::<S, MR, NV>(s, row, col, n, b);
-                    row += MR;
-                }
-                match self.m - full {
-                    1 => self.one::<S, 1, NV>(s, row, col, n, b),
-                    2 => self.one::<S, 2, NV>(s, row, col, n, b),
-                    3 => self.one::<S, 3, NV>(s, row, col, n, b),
-                    4 => self.one::<S, 4, NV>(s, row, col, n, b),
-                    5 => self.one::<S, 5, NV>(s, row, col, n, b),
-                    _ => {}
+                let mut done = 0;
+                loop {
+                    let step = Step {
+                        n,
+                        done,
+                        k: lesser(self.k - done, STEP_K),
+                    };
+                    let mut row = 0;
+                    while row < full {
+                        self.one::<S, MR, NV>(s, row, col, step, b);
+                        row += MR;
+                    }
+                    match self.m - full {
+                        1 => self.one::<S, 1, NV>(s, row, col, step, b),
+                        2 => self.one::<S, 2, NV>(s, row, col, step, b),
+                        3 => self.one::<S, 3, NV>(s, row, col, step, b),
+                        4 => self.one::<S, 4, NV>(s, row, col, step, b),
+                        5 => self.one::<S, 5, NV>(s, row, col, step, b),
+                        _ => {}
+                    }
+                    done += step.k;
+                    if done == self.k {
+                        break;
+                    }
                 }
                 col += width;
                 b = b.wrapping_add(self.panel_step);
@@ -201,27 +193,48 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
         s: S,
         row: usize,
         col: usize,
-        n: usize,
+        step: Step,
         b: *const f32,
     ) {
+        let Step { n, done, k } = step;
+        let (result, ld) = self.epilogue.result();
         // SAFETY: the tile lies within the matrices.
         unsafe {
             let mut acc = [[s.splat(0.0); NV]; MR];
-            if !E::FROM_ZERO {
+            if done > 0 {
+                each!(r in MR => acc[r] = load_row(s, result.add((row + r) * ld + col), n));
+            } else if !E::FROM_ZERO {
                 each!(r in MR => acc[r] = self.epilogue.initial(s, row + r, col, n));
             }
-            let a = self.a.add(if AT { row } else { row * self.lda });
-            if AT && self.ahead {
+            let a = self.a.add(if AT {
+                done * self.lda + row
+            } else {
+                row * self.lda + done
+            });
+            let b = b.add(done * self.ldb);
+            if self.ahead {
                 // Every tile row fetches another line of the panel's rows.
                 let line = (row / MR % NV) * S::LANES;
-                let ahead = [self.k * self.lda, self.k * self.ldb + line];
-                tile_ahead::<S, MR, NV, AT, true>(
-                    s, self.k, a, self.lda, b, self.ldb, ahead, &mut acc,
-                );
+                let ahead = [k * self.lda, k * self.ldb + line];
+                tile_ahead::<S, MR, NV, AT, true>(s, k, a, self.lda, b, self.ldb, ahead, &mut acc);
             } else {
-                tile::<S, MR, NV, AT>(s, self.k, a, self.lda, b, self.ldb, &mut acc);
+                tile::<S, MR, NV, AT>(s, k, a, self.lda, b, self.ldb, &mut acc);
             }
-            each!(r in MR => self.epilogue.finish(s, row + r, col, n, &acc[r]));
+            if done + k == self.k {
+                each!(r in MR => self.epilogue.finish(s, row + r, col, n, &acc[r]));
+            } else {
+                each!(r in MR => store_row(s, result.add((row + r) * ld + col), n, &acc[r]));
+            }
         }
     }
+}
+
+/// Part of the reduction for one panel.
+#[derive(Clone, Copy)]
+struct Step {
+    /// Columns of the panel.
+    n: usize,
+    /// Steps of the reduction that are done, and that are to be done now.
+    done: usize,
+    k: usize,
 }
