@@ -6,7 +6,10 @@
 //! Expected output:
 //!
 //! ```text
-//! EXPECTED
+//! audio: 16 utterances, 4 wide, 20 to 35 frames
+//! vision: 15 utterances, 3 wide, 5 to 5 frames
+//! 1 utterances have no vision: clip03
+//! sound: true
 //! ```
 //!
 //! Time: below a second.

@@ -6,7 +6,9 @@
 //! Expected output:
 //!
 //! ```text
-//! EXPECTED
+//! system a: accuracy 0.800 [0.750, 0.850], weighted_f1 0.800 [0.750, 0.850], uar 0.800 [0.748, 0.851]
+//! system b: accuracy 0.750 [0.692, 0.804], weighted_f1 0.750 [0.692, 0.805], uar 0.750 [0.693, 0.806]
+//! McNemar's exact test: p = 0.230 (smaller number 36)
 //! ```
 //!
 //! Time: below a second.

@@ -7,10 +7,14 @@
 //!
 //! ```text
 //! 300 utterances, classes anger, disgust, fear, happy, neutral, sad, surprise
-//! EXPECTED
+//! text        accuracy 0.783 [0.667, 0.883]
+//! audio       accuracy 0.800 [0.700, 0.900]
+//! vision      accuracy 0.850 [0.750, 0.933]
+//! multimodal  accuracy 0.633 [0.516, 0.750]
+//! utterance 00240: sad
 //! ```
 //!
-//! Time on two cores of a laptop: TIME.
+//! Time on two cores of a laptop: a few seconds.
 #![expect(clippy::print_stdout, reason = "an example shows what it finds")]
 
 use std::error::Error;

@@ -37,7 +37,10 @@ fn settings_that_cannot_be_read_are_named_with_a_way_out() {
             "train.epochs=-1",
             &["`train.epochs`", "expected a whole number from 0"],
         ),
-        ("train.epochs=0", &["`train.epochs = 0`", "1 to 1000000"]),
+        (
+            "train.batch_size=0",
+            &["`train.batch_size = 0`", "1 to 65536"],
+        ),
         ("train.lr=0", &["`train.lr = 0`", "to 10"]),
         ("train.lr=nan", &["`train.lr = NaN`"]),
         ("train.lr", &["`train.lr`", "expected `key=value`"]),

@@ -7,8 +7,7 @@ use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::Predictions;
 use trimer_nn::train::{EpochReport, RunDir};
 use trimer_report::{
-    BarChart, Card, Cell, Column, ConfusionMatrix, LineChart, Report, Section, Series,
-    SmallMultiples, Table,
+    BarChart, Card, Cell, Column, ConfusionMatrix, LineChart, Report, Section, Series, Table,
 };
 
 /// Everything about a run that is known without training again.
@@ -128,41 +127,33 @@ fn head_table(
     heads: &HeadMap<Option<Metrics>>,
     joint: &HeadMap<Option<Metrics>>,
 ) -> Table {
-    let metrics: &[(&str, bool)] = if run.config.classes.is_empty() {
-        &[
-            ("mae", false),
-            ("pearson", true),
-            ("acc2_non0", true),
-            ("acc7", true),
-        ]
+    let (metrics, higher): ([&str; 2], bool) = if run.config.classes.is_empty() {
+        (["mae", "pearson"], false)
     } else {
-        &[
-            ("accuracy", true),
-            ("weighted_f1", true),
-            ("macro_f1", true),
-            ("uar", true),
-        ]
+        (["accuracy", "weighted_f1"], true)
     };
-    let mut columns = vec![Column::text("head")];
-    columns.extend(
-        metrics
-            .iter()
-            .map(|(name, higher)| Column::number(format!("{name}, own label"), 3).best(*higher)),
-    );
-    let (first, higher) = metrics[0];
-    columns.push(Column::number(format!("{first}, multimodal label"), 3).best(higher));
+    let first = metrics[0];
+    // Only the last column compares: in the others each head answers to another label.
+    let columns = std::iter::once(Column::text("head"))
+        .chain(
+            metrics
+                .iter()
+                .map(|name| Column::number(format!("{name}, own label"), 3)),
+        )
+        .chain([Column::number(format!("{first}, multimodal label"), 3).best(higher)]);
     let mut table = Table::new("Each head on the test split, with 95 % intervals", columns);
-    let cell = |m: Option<&Metrics>, name: &str| match m
-        .and_then(|m| Some((m.scalar(name)?, m.interval(name))))
-    {
-        Some((value, Some(interval))) => Cell::Interval(value, interval),
-        Some((value, None)) => Cell::Number(value),
-        None => Cell::Empty,
+    let cell = |m: Option<&Metrics>, name: &str| {
+        let value = m.and_then(|m| Some((m.scalar(name)?, m.interval(name))));
+        match value {
+            Some((value, Some(interval))) => Cell::Interval(value, interval),
+            Some((value, None)) => Cell::Number(value),
+            None => Cell::Empty,
+        }
     };
     for head in Head::ALL {
         let Some(own) = heads.get(head) else { continue };
         let mut row = vec![Cell::from(head.as_str())];
-        row.extend(metrics.iter().map(|(name, _)| cell(Some(own), name)));
+        row.extend(metrics.iter().map(|name| cell(Some(own), name)));
         row.push(cell(joint.get(head).as_ref(), first));
         table.push(row);
     }
@@ -174,24 +165,34 @@ fn training(run: &RunDir) -> anyhow::Result<Section> {
     let mut section = Section::new("Training");
     for &seed in &run.config.seeds {
         let log = run.log(seed)?;
-        let name = |what: &str| {
+        let valid = |r: &EpochReport, h: Head| r.valid.get(h).as_ref()?.get(selector)?.as_f64();
+        let name = |what: String| {
             if run.config.seeds.len() > 1 {
                 format!("{what}, seed {seed}")
             } else {
-                what.to_owned()
+                what
             }
         };
-        let valid = |r: &EpochReport, h: Head| r.valid.get(h).as_ref()?.get(selector)?.as_f64();
-        let loss = curves("Training loss", "loss", &log, |r, h| *r.train_losses.get(h));
-        let value = curves(&format!("Validation {selector}"), selector, &log, valid);
-        section =
-            section.figure(SmallMultiples::new(name("Curves per head"), [loss, value]).columns(2));
+        let loss = |r: &EpochReport, h: Head| *r.train_losses.get(h);
+        section = section
+            .figure(curves(
+                name("Training loss per head".into()),
+                "loss",
+                &log,
+                loss,
+            ))
+            .figure(curves(
+                name(format!("Validation {selector} per head")),
+                selector,
+                &log,
+                valid,
+            ));
     }
     Ok(section)
 }
 
 fn curves(
-    title: &str,
+    title: String,
     y: &str,
     log: &[EpochReport],
     value: impl Fn(&EpochReport, Head) -> Option<f64>,

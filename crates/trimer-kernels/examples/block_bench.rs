@@ -2,6 +2,11 @@
 //!
 //! `cargo run --release --example block_bench -- [--wide] [--no-dropout] [--plain] [--batch N] [--repeat N]`
 
+#![expect(
+    clippy::print_stdout,
+    reason = "an example that reports on the terminal"
+)]
+
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
@@ -9,9 +14,20 @@ use trimer_kernels::{BlockOptions, BlockWeights, Path, lfmim_block, set_path};
 
 fn weights(d: usize, device: &Device) -> BlockWeights {
     let a = (1.0 / d as f64).sqrt();
-    let w = |shape| Tensor::<2>::random(shape, Distribution::Uniform(-a, a), device).require_grad();
-    let v =
-        |n: usize| Tensor::<1>::random([n], Distribution::Uniform(0.5, 1.5), device).require_grad();
+    let w = |shape| {
+        track(Tensor::<2>::random(
+            shape,
+            Distribution::Uniform(-a, a),
+            device,
+        ))
+    };
+    let v = |n: usize| {
+        track(Tensor::<1>::random(
+            [n],
+            Distribution::Uniform(0.5, 1.5),
+            device,
+        ))
+    };
     BlockWeights {
         ln_1_weight: v(d),
         ln_1_bias: v(d),
@@ -29,6 +45,14 @@ fn weights(d: usize, device: &Device) -> BlockWeights {
         proj_bias: v(d),
         ln_22_weight: v(d),
         ln_22_bias: v(d),
+    }
+}
+
+fn track<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.device().is_autodiff() {
+        x.require_grad()
+    } else {
+        x
     }
 }
 

@@ -44,6 +44,15 @@ impl AttentionOptions {
     }
 }
 
+/// What queries may not see, or see with another weight.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionMasks {
+    /// `[batch, n_keys]`, true where a key is padding and is not to be attended to.
+    pub pad_mask: Option<Tensor<2, Bool>>,
+    /// `[n_queries, n_keys]`, added to the scaled scores of every head before the softmax. Not fused.
+    pub score_bias: Option<Tensor<2>>,
+}
+
 /// Sizes and options of one call of the attention.
 #[derive(Debug, Clone)]
 pub struct Call(Arc<AttentionShape>);
@@ -54,8 +63,8 @@ pub struct Call(Arc<AttentionShape>);
 /// # Shapes
 /// - `q`, result: `[batch, n_queries, d]`
 /// - `k`, `v`: `[batch, n_keys, d]`
-/// - `pad_mask`: `[batch, n_keys]`, true where a key is padding and is not to be attended to. A query that sees no key
-///   at all gets zeros.
+///
+/// A query that sees no key at all gets zeros.
 ///
 /// # Panics
 /// If the shapes do not fit together, `n_heads` does not divide `d`, or `p` is not in `0..1`.
@@ -63,7 +72,7 @@ pub fn attention(
     q: Tensor<3>,
     k: Tensor<3>,
     v: Tensor<3>,
-    pad_mask: Option<Tensor<2, Bool>>,
+    masks: AttentionMasks,
     options: &AttentionOptions,
 ) -> Tensor<3> {
     let [batch, n_queries, d] = q.dims();
@@ -84,7 +93,7 @@ pub fn attention(
         [batch, n_keys, d],
         "values for {batch} samples of {d} features"
     );
-    if let Some(mask) = &pad_mask {
+    if let Some(mask) = &masks.pad_mask {
         assert_eq!(
             mask.dims(),
             [batch, n_keys],
@@ -94,8 +103,15 @@ pub fn attention(
     let dropout = options
         .seed
         .and_then(|seed| Stream::new(seed, Site::Attention, options.p));
-    if !fused(&q) || batch * n_queries * n_keys * d == 0 {
-        return plain::attention(q, k, v, pad_mask, options, dropout.as_ref());
+    if let Some(bias) = &masks.score_bias {
+        assert_eq!(
+            bias.dims(),
+            [n_queries, n_keys],
+            "`score_bias` for {n_queries} x {n_keys}"
+        );
+    }
+    if !fused(&q) || masks.score_bias.is_some() || batch * n_queries * n_keys * d == 0 {
+        return plain::attention(q, k, v, masks, options, dropout.as_ref());
     }
     let call = Call(Arc::new(AttentionShape {
         batch,
@@ -105,7 +121,7 @@ pub fn attention(
         n_heads: options.n_heads,
         causal: options.causal,
         dropout,
-        visible: pad_mask.map(visible_keys),
+        visible: masks.pad_mask.map(visible_keys),
     }));
     Tensor::from_dispatch(<Dispatch as KernelOps>::fused_attention(
         q.into_dispatch(),

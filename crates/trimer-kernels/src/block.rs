@@ -105,7 +105,7 @@ impl BlockOptions {
 }
 
 /// LFMIM's block, `x1 = x + ln_12(MHA(ln_1(x)))`, `y = x1 + ln_22(W_proj Drop(ReLU(W_fc ln_2(x1) + b_fc)) + b_proj)`
-/// ([Sun2023] and its released code), with dropout on the attention weights.
+/// (\[Sun2023\] and its released code), with dropout on the attention weights.
 ///
 /// # Shapes
 /// - `x`, result: `[batch, time, d]`

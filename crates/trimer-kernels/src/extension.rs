@@ -56,14 +56,14 @@ impl<B: Backend> BlockParameters<B> {
 /// extension is not implemented.
 #[backend_extension(Flex, Autodiff)]
 pub trait KernelOps: Backend {
-    /// See [`crate::lfmim_block`].
+    /// See [`crate::lfmim_block()`].
     fn lfmim_block(
         x: FloatTensor<Self>,
         #[extension_type] parameters: BlockParameters<Self>,
         call: block::Call,
     ) -> FloatTensor<Self>;
 
-    /// See [`crate::layer_norm`].
+    /// See [`crate::layer_norm()`].
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

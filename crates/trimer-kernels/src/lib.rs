@@ -1,4 +1,27 @@
-//! Fused CPU operations, each beside its plain composition.
+//! Fused CPU operations of Trimer, each beside its plain composition.
+//!
+//! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`] and
+//! [`layer_norm()`] run hand-written kernels with hand-written gradients; on every other backend, and after
+//! [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations. Both forms take the same dropout
+//! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
+//!
+//! Three things make the difference on a CPU: buffers that are used again from step to step instead of being taken from
+//! the system (see [`release_pooled`]), attention that never writes its matrix of weights, and biases, activations,
+//! dropout, residual sums and norms folded into the matrix products. Instructions are chosen when the program runs
+//! ([`Isa`]), so a binary for any x86-64 CPU uses AVX-512 where there is any.
+//!
+//! Results do not depend on the number of threads.
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use trimer_kernels::{AttentionMasks, AttentionOptions, attention};
+//!
+//! let device = Device::flex();
+//! let x = Tensor::<3>::random([2, 10, 32], Distribution::Normal(0.0, 1.0), &device);
+//! let y = attention(x.clone(), x.clone(), x, AttentionMasks::default(), &AttentionOptions::new(4));
+//! assert_eq!(y.dims(), [2, 10, 32]);
+//! ```
+
 pub mod attention;
 pub mod block;
 pub mod dropout;
@@ -12,7 +35,7 @@ mod plain;
 mod pool;
 mod simd;
 
-pub use attention::{AttentionOptions, attention};
+pub use attention::{AttentionMasks, AttentionOptions, attention};
 pub use block::{BlockOptions, BlockWeights, lfmim_block};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, LinearOptions, linear};

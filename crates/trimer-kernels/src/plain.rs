@@ -3,7 +3,7 @@
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Bool, Tensor};
 
-use crate::attention::AttentionOptions;
+use crate::attention::{AttentionMasks, AttentionOptions};
 use crate::block::{BlockOptions, BlockWeights};
 use crate::dropout::Stream;
 use crate::mask::{Source, factors};
@@ -64,7 +64,7 @@ pub(crate) fn attention(
     q: Tensor<3>,
     k: Tensor<3>,
     v: Tensor<3>,
-    pad_mask: Option<Tensor<2, Bool>>,
+    masks: AttentionMasks,
     options: &AttentionOptions,
     stream: Option<&Stream>,
 ) -> Tensor<3> {
@@ -77,7 +77,10 @@ pub(crate) fn attention(
     };
     let (q, k, v) = (heads(q, n_queries), heads(k, n_keys), heads(v, n_keys));
     let mut scores = q.matmul(k.transpose()).div_scalar((width as f64).sqrt());
-    let mut hidden: Option<Tensor<4, Bool>> = pad_mask.map(|mask| {
+    if let Some(bias) = masks.score_bias {
+        scores = scores + bias.reshape([1, 1, n_queries, n_keys]);
+    }
+    let mut hidden: Option<Tensor<4, Bool>> = masks.pad_mask.map(|mask| {
         mask.reshape([batch, 1, 1, n_keys])
             .expand([batch, n_heads, n_queries, n_keys])
     });
@@ -127,11 +130,15 @@ pub(crate) fn lfmim_block(
     let qkv = linear(normed, w.in_proj_weight, Some(w.in_proj_bias)); // [batch, time, 3 d]
     let part = |i: usize| qkv.clone().narrow(2, i * d, d);
     let plain = AttentionOptions::new(options.n_heads);
+    let masks = AttentionMasks {
+        pad_mask,
+        score_bias: None,
+    };
     let attended = attention(
         part(0),
         part(1),
         part(2),
-        pad_mask,
+        masks,
         &plain,
         attention_dropout.as_ref(),
     );

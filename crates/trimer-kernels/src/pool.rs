@@ -50,7 +50,12 @@ impl Allocation {
         let layout = layout(capacity);
         // SAFETY: capacities are at least `MIN`, so the layout has a size.
         let ptr = unsafe { alloc_zeroed(layout) };
-        let Some(ptr) = NonNull::new(ptr.cast::<f32>()) else {
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "the layout asks for a whole cache line"
+        )]
+        let ptr = ptr.cast::<f32>();
+        let Some(ptr) = NonNull::new(ptr) else {
             handle_alloc_error(layout)
         };
         Self { ptr, capacity }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
 use trimer_kernels::{
-    Activation, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, Path, attention,
-    layer_norm, lfmim_block, linear, set_path,
+    Activation, AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, Path,
+    attention, layer_norm, lfmim_block, linear, set_path,
 };
 
 static PATH: Mutex<()> = Mutex::new(());
@@ -237,7 +237,16 @@ fn attentions() {
                 compare(&what, &tensors, |t| {
                     let q = t[0].clone().reshape([batch, n_queries, d]);
                     let [k, v] = [1, 2].map(|i| t[i].clone().reshape([batch, n_keys, d]));
-                    attention(q, k, v, masked.then(|| padding(batch, n_keys)), &options)
+                    attention(
+                        q,
+                        k,
+                        v,
+                        AttentionMasks {
+                            pad_mask: masked.then(|| padding(batch, n_keys)),
+                            score_bias: None,
+                        },
+                        &options,
+                    )
                 });
             }
         }
@@ -306,5 +315,11 @@ fn inference_equals_training_without_dropout() {
 #[should_panic(expected = "10 features for 4 heads")]
 fn heads_must_divide_the_features() {
     let x = Tensor::<3>::zeros([1, 2, 10], &Device::flex());
-    let _ = attention(x.clone(), x.clone(), x, None, &AttentionOptions::new(4));
+    let _ = attention(
+        x.clone(),
+        x.clone(),
+        x,
+        AttentionMasks::default(),
+        &AttentionOptions::new(4),
+    );
 }

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 pub fn parse(name: &str) -> Result<Device> {
     let missing = |feature: &str| NnError::Device {
         device: name.to_owned(),
-        reason: format!("this binary was built without it; build with `--features {feature}`"),
+        reason: format!("this version has no {feature} backend"),
     };
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", _) => Ok(Device::flex()),

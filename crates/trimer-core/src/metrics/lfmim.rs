@@ -1,4 +1,4 @@
-//! How LFMIM is evaluated, [Sun2023].
+//! How LFMIM is evaluated, \[Sun2023\].
 //!
 //! On CHERMA: F1 of each emotion against the rest ([`f1`](super::f1::f1)) and an overall F1 that
 //! equals the accuracy ([`micro_f1`](super::f1::micro_f1)). On CH-SIMS: a model with five classes,

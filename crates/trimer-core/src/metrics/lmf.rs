@@ -1,4 +1,4 @@
-//! What differs in the evaluation of the original LMF code, [Liu2018].
+//! What differs in the evaluation of the original LMF code, \[Liu2018\].
 //!
 //! MAE, correlation and the binary metrics (v ≥ 0, weighted F1) are those of
 //! [`error_size`](super::error_size), [`correlation`](super::correlation) and

@@ -1,6 +1,6 @@
 //! The evaluation of the original MulT code.
 //!
-//! Source: `yaohungt/Multimodal-Transformer` at `a670936`, `src/eval_metrics.py`, [Tsai2019].
+//! Source: `yaohungt/Multimodal-Transformer` at `a670936`, `src/eval_metrics.py`, \[Tsai2019\].
 
 use super::{
     ConfusionMatrix, MetricInfo, Pairs, Task, accuracy::accuracy, correlation::pearson,

@@ -179,7 +179,7 @@ pub fn average_precision(positive: &[bool], scores: &[f64]) -> f64 {
 }
 
 /// Mean over labels of [`average_precision`] for samples with several yes/no labels, as audio event
-/// tables show it ([Nagrani2021]). Each pair is one label's truth and scores.
+/// tables show it (\[Nagrani2021\]). Each pair is one label's truth and scores.
 ///
 /// Labels without a positive sample are left out; NaN if none is left.
 pub fn mean_average_precision<'a>(

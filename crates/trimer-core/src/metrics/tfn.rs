@@ -1,4 +1,4 @@
-//! What differs in the evaluation of the original TFN code, [Zadeh2017].
+//! What differs in the evaluation of the original TFN code, \[Zadeh2017\].
 //!
 //! MAE, correlation, accuracy (v ≥ 0) and the rounded accuracies are those of the other modules.
 

@@ -57,7 +57,7 @@ pub(crate) struct Weights<T> {
     pub(crate) ln_22: [T; 2],
 }
 
-fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a> {
+pub(super) fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a> {
     Norm {
         gamma,
         beta,
@@ -146,11 +146,11 @@ impl Saved {
     }
 }
 
-struct PackedWeights {
-    qkv: Packed,
-    out: Packed,
-    fc: Packed,
-    proj: Packed,
+pub(super) struct PackedWeights {
+    pub(super) qkv: Packed,
+    pub(super) out: Packed,
+    pub(super) fc: Packed,
+    pub(super) proj: Packed,
 }
 
 /// Computes the block. `x` and `y` are `[batch, time, d_model]`; the result is what [`backward`] needs, if `save`.
@@ -164,6 +164,12 @@ pub(crate) fn forward(
     let (d, d_ff) = (shape.d_model, shape.d_ff);
     assert_eq!(x.len(), shape.rows() * d, "input of {} x {d}", shape.rows());
     assert_eq!(y.len(), x.len(), "the block keeps the shape");
+    let drops = shape.attention_dropout.is_some() || shape.hidden_dropout.is_some();
+    if shape.batch == 1 && !save && !drops {
+        // Once into the pool of threads rather than at every step.
+        rayon::scope(|_| super::single::forward(shape, x, weights, y));
+        return None;
+    }
     let packed = PackedWeights {
         qkv: Packed::transposed(weights.qkv[0], 3 * d, d),
         out: Packed::transposed(weights.out[0], d, d),
@@ -261,25 +267,69 @@ fn forward_task(
     while row < rows {
         let n = (rows - row).min(STEP_ROWS);
         let at = row * d..(row + n) * d;
-        let (branch, middle) = (&mut branch[at.clone()], &mut middle[at.clone()]);
-        let hidden = &mut hidden[row * d_ff..(row + n) * d_ff];
-        let last = &mut last[at.clone()];
-        let normed = &mut normed[..n * d];
+        let step = Step {
+            normed: &mut normed[..n * d],
+            branch: &mut branch[at.clone()],
+            middle: &mut middle[at.clone()],
+            hidden: &mut hidden[row * d_ff..(row + n) * d_ff],
+            last: &mut last[at.clone()],
+        };
+        let first_row = (first_sample * time + row) as u64;
+        step.run(
+            shape,
+            weights,
+            packed,
+            first_row,
+            &x[at.clone()],
+            &attended[at.clone()],
+            &mut y[at],
+        );
+        row += n;
+    }
+}
+
+/// What a few rows pass through after the attention.
+pub(super) struct Step<'a> {
+    pub(super) normed: &'a mut [f32],
+    pub(super) branch: &'a mut [f32],
+    pub(super) middle: &'a mut [f32],
+    pub(super) hidden: &'a mut [f32],
+    pub(super) last: &'a mut [f32],
+}
+
+impl Step<'_> {
+    #[expect(clippy::too_many_arguments, reason = "what a block consists of")]
+    pub(super) fn run(
+        self,
+        shape: &Shape,
+        weights: &Weights<&[f32]>,
+        packed: &PackedWeights,
+        first_row: u64,
+        x: &[f32],
+        attended: &[f32],
+        y: &mut [f32],
+    ) {
+        let n = x.len() / shape.d_model;
+        let Self {
+            normed,
+            branch,
+            middle,
+            hidden,
+            last,
+        } = self;
         product(
             n,
-            &attended[at.clone()],
+            attended,
             &packed.out,
             Finish::Bias(weights.out[1]),
             branch,
         );
-        norm(weights.ln_12, shape).forward(branch, Some(&x[at.clone()]), middle);
+        norm(weights.ln_12, shape).forward(branch, Some(x), middle);
         norm(weights.ln_2, shape).forward(middle, None, normed);
-        let first_row = (first_sample * time + row) as u64;
         let finish = Finish::Relu(weights.fc[1], shape.hidden_dropout, first_row);
         product(n, normed, &packed.fc, finish, hidden);
         product(n, hidden, &packed.proj, Finish::Bias(weights.proj[1]), last);
-        norm(weights.ln_22, shape).forward(last, Some(middle), &mut y[at]);
-        row += n;
+        norm(weights.ln_22, shape).forward(last, Some(middle), y);
     }
 }
 

@@ -1,4 +1,9 @@
 //! The kernels on plain slices of f32; nothing here knows Burn.
+#![allow(
+    clippy::inline_always,
+    reason = "a kernel must end up in the one function that enables the instructions, see `simd`"
+)]
+
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod gemm;
@@ -6,5 +11,6 @@ pub(crate) mod norm;
 #[cfg(test)]
 mod reference;
 pub(crate) mod rows;
+mod single;
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,7 @@ impl Norm<'_> {
                 residual,
                 out,
             }
-            .run()
+            .run();
         }
     }
 
@@ -103,20 +103,27 @@ unsafe fn moments<S: Simd>(s: S, x: *const f32, d: usize, eps: f32) -> (f32, f32
         }
         let mean = s.sum(sum) / d as f32;
         let center = s.splat(mean);
-        let mut square = s.splat(0.0);
+        let (mut rest, mut square) = (s.splat(0.0), s.splat(0.0));
         i = 0;
         while i < full {
             let x = s.sub(s.load(x.add(i)), center);
+            rest = s.add(rest, x);
             square = s.fma(x, x, square);
             i += S::LANES;
         }
-        let mut var = s.sum(square);
+        let (mut off, mut var) = (s.sum(rest), s.sum(square));
         while i < d {
             let x = *x.add(i) - mean;
+            off += x;
             var += x * x;
             i += 1;
         }
-        (mean, 1.0 / (var / d as f32 + eps).sqrt())
+        // The mean of a nearly constant row is off by rounding, and the division by a deviation of almost nothing
+        // would blow that up.
+        let off = off / d as f32;
+        let var = var / d as f32 - off * off;
+        let var = if var > 0.0 { var } else { 0.0 };
+        (mean + off, 1.0 / (var + eps).sqrt())
     }
 }
 
@@ -198,16 +205,16 @@ impl Kernel for Forward {
             unsafe {
                 let (x, out) = (x.add(r * d), out.add(r * d));
                 let (mean, rstd) = moments(s, x, d, eps);
-                let (scale, shift) = (s.splat(rstd), s.splat(-mean * rstd));
+                let (center, scale) = (s.splat(mean), s.splat(rstd));
                 if residual.is_null() {
                     row!(s: S, d, |at, load, store| {
-                        let y = s.fma(load!(x), scale, shift);
+                        let y = s.mul(s.sub(load!(x), center), scale);
                         store!(out, s.fma(y, load!(gamma), load!(beta)));
                     });
                 } else {
                     let residual = residual.add(r * d);
                     row!(s: S, d, |at, load, store| {
-                        let y = s.fma(load!(x), scale, shift);
+                        let y = s.mul(s.sub(load!(x), center), scale);
                         let y = s.fma(y, load!(gamma), load!(beta));
                         store!(out, s.add(y, load!(residual)));
                     });
@@ -265,11 +272,11 @@ impl Kernel for Backward {
             unsafe {
                 let (x, dy, dx) = (x.add(r * d), dy.add(r * d), dx.add(r * d));
                 let (mean, rstd) = moments(s, x, d, eps);
-                let (scale, shift) = (s.splat(rstd), s.splat(-mean * rstd));
+                let (center, scale) = (s.splat(mean), s.splat(rstd));
                 let (mut sum, mut dot) = (s.splat(0.0), s.splat(0.0));
                 row!(s: S, d, |at, load, store| {
                     // Behind the end of the row `dy` loads as zero, which keeps every sum right.
-                    let z = s.fma(load!(x), scale, shift);
+                    let z = s.mul(s.sub(load!(x), center), scale);
                     let dy = load!(dy);
                     let g = s.mul(dy, load!(gamma));
                     sum = s.add(sum, g);
@@ -280,7 +287,7 @@ impl Kernel for Backward {
                 let sum = s.splat(-s.sum(sum) / d as f32);
                 let dot = s.splat(-s.sum(dot) / d as f32);
                 row!(s: S, d, |at, load, store| {
-                    let z = s.fma(load!(x), scale, shift);
+                    let z = s.mul(s.sub(load!(x), center), scale);
                     let g = s.fma(load!(dy), load!(gamma), sum);
                     let mut y = s.mul(s.fma(z, dot, g), scale);
                     if !residual.is_null() {

@@ -1,9 +1,10 @@
 //! Eight lanes, x86-64 with AVX2 and FMA.
 #![expect(unsafe_code, reason = "intrinsics")]
+#![allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
 
 use std::arch::x86_64::*;
 
-use super::{EXP2, Kernel, Simd};
+use super::{EXP2, EXP2_ZERO, Kernel, Simd};
 use crate::dropout::{LANE_STEP, MIX};
 
 /// Proof that the CPU has AVX2 and FMA: made by [`run`] alone.
@@ -20,11 +21,15 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// Lane masks: entry `n` starts at `8 - n` and selects the first `n` lanes.
 static PART: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
+#[expect(
+    clippy::unused_self,
+    reason = "the value proves that the CPU has the instructions"
+)]
 impl Avx2 {
     #[inline(always)]
     fn part(self, n: usize) -> __m256i {
         // SAFETY: n <= 8, so eight entries follow; AVX is there because `self` is.
-        unsafe { _mm256_loadu_si256(PART.as_ptr().add(if n < 8 { 8 - n } else { 0 }).cast()) }
+        unsafe { _mm256_loadu_si256(PART.as_ptr().add(8_usize.saturating_sub(n)).cast()) }
     }
 
     /// Sixteen mixed bits per half of the lane, see `dropout::mix`.
@@ -113,7 +118,7 @@ impl Simd for Avx2 {
     fn exp2(self, x: __m256) -> __m256 {
         // SAFETY: see above the impl.
         unsafe {
-            let x = _mm256_max_ps(x, _mm256_set1_ps(-160.0));
+            let normal = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_set1_ps(EXP2_ZERO));
             let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
             let f = _mm256_sub_ps(x, n);
             let mut p = _mm256_set1_ps(EXP2[5]);
@@ -123,9 +128,8 @@ impl Simd for Avx2 {
             p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[1]));
             p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[0]));
             let n = _mm256_cvtps_epi32(n);
-            let normal = _mm256_cmpgt_epi32(n, _mm256_set1_epi32(-127));
             let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127)));
-            _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_and_si256(power, normal)))
+            _mm256_and_ps(normal, _mm256_mul_ps(p, _mm256_castsi256_ps(power)))
         }
     }
     #[inline(always)]

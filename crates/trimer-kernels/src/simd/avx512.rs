@@ -1,9 +1,10 @@
 //! Sixteen lanes, x86-64 with AVX-512.
 #![expect(unsafe_code, reason = "intrinsics")]
+#![allow(clippy::wildcard_imports, reason = "some forty intrinsics")]
 
 use std::arch::x86_64::*;
 
-use super::{EXP2, Kernel, Simd, each};
+use super::{EXP2, EXP2_ZERO, Kernel, Simd, each};
 use crate::dropout::{LANE_STEP, MIX};
 
 /// Proof that the CPU has AVX-512 F, BW, DQ and VL: made by [`run`] alone.
@@ -88,7 +89,7 @@ impl Simd for Avx512 {
     fn exp2(self, x: __m512) -> __m512 {
         // SAFETY: see above the impl.
         unsafe {
-            let x = _mm512_max_ps(x, _mm512_set1_ps(-160.0));
+            let normal = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_set1_ps(EXP2_ZERO));
             let n = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
             let f = _mm512_sub_ps(x, n);
             let mut p = _mm512_set1_ps(EXP2[5]);
@@ -97,7 +98,7 @@ impl Simd for Avx512 {
             p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[2]));
             p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[1]));
             p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[0]));
-            _mm512_scalef_ps(p, n)
+            _mm512_maskz_scalef_ps(normal, p, n)
         }
     }
     #[inline(always)]
@@ -132,6 +133,11 @@ impl Simd for Avx512 {
             x = _mm512_xor_si512(x, _mm512_srli_epi32::<15>(x));
             _mm512_cmpge_epu16_mask(x, _mm512_set1_epi16(threshold as i16))
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, ptr: *const f32) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.cast()) }
     }
     #[inline(always)]
     unsafe fn transpose(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {

@@ -1,6 +1,6 @@
 //! Vectors as arrays of eight: the compiler turns the loops into whatever vectors the target guarantees.
 
-use super::{EXP2, Simd};
+use super::{EXP2, EXP2_ZERO, Simd};
 use crate::dropout::row_bits;
 
 /// Needs nothing of the CPU.
@@ -89,7 +89,8 @@ impl Simd for Portable {
         // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
         const ROUND: f32 = 12_582_912.0;
         lanes!(i => {
-            let x = if x[i] > -160.0 { x[i] } else { -160.0 };
+            let normal = x[i] > EXP2_ZERO;
+            let x = if normal { x[i] } else { 0.0 };
             let n = (x + ROUND) - ROUND;
             let f = x - n;
             let mut p = EXP2[5];
@@ -98,9 +99,8 @@ impl Simd for Portable {
             p = p * f + EXP2[2];
             p = p * f + EXP2[1];
             p = p * f + EXP2[0];
-            let n = n as i32;
-            let high = if n > -127 { f32::from_bits(((n + 127) as u32) << 23) } else { 0.0 };
-            p * high
+            let power = f32::from_bits(((n as i32 + 127) as u32) << 23);
+            if normal { p * power } else { 0.0 }
         })
     }
     #[inline(always)]

@@ -123,7 +123,7 @@ pub enum Select {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Passes over the train split.
+    /// Passes over the train split; 0 = judge the initial weights.
     pub epochs: usize,
     /// Utterances per step.
     pub batch_size: usize,
@@ -208,7 +208,7 @@ impl TrainConfig {
     /// # Errors
     /// Names key, value and range.
     pub fn check(&self) -> Result<()> {
-        check_range("train.epochs", self.epochs as f64, 1.0, 1e6)?;
+        check_range("train.epochs", self.epochs as f64, 0.0, 1e6)?;
         check_range("train.batch_size", self.batch_size as f64, 1.0, 65_536.0)?;
         check_range("train.lr", self.lr, 1e-12, 10.0)?;
         check_range("train.clip_norm", self.clip_norm, 0.0, 1e9)?;
@@ -270,6 +270,9 @@ pub struct RunConfig {
     pub score_range: Vec<f32>,
     /// One run of the whole protocol each.
     pub seeds: Vec<u64>,
+    /// Weights to start from instead of drawn ones; empty = none.
+    #[serde(default)]
+    pub init_weights: std::path::PathBuf,
     /// What is predicted.
     pub task: Task,
     /// Which label column each head learns from and is judged against.
@@ -454,6 +457,7 @@ impl Overrides {
             classes,
             score_range,
             seeds,
+            init_weights: std::path::PathBuf::new(),
             task,
             label_columns: Some(label_columns),
             input,

@@ -10,7 +10,7 @@ use crate::models::{AnyModel, FusionModel};
 use crate::optim::{Optimizer, clip_by_norm};
 use crate::predict::{evaluate, predict};
 use crate::recorder::{Recorder, mix};
-use crate::weights::{gradients, to_vec};
+use crate::weights::{gradients, load_weights, to_vec};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,11 @@ impl Trainer<'_> {
     /// When files cannot be read or written, or the loss stops being a number.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<Ended> {
         let mut state = self.start(observer)?;
+        if self.config.train.epochs == 0 && !state.progress.finished {
+            checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &[])?;
+            state.progress.finished = true;
+            self.save(&state)?;
+        }
         let objective = Objective::new(
             &self.config.train,
             self.config.task,
@@ -195,6 +200,11 @@ impl Trainer<'_> {
                 progress,
             });
         }
+        let model = if cfg.init_weights.as_os_str().is_empty() {
+            model
+        } else {
+            load_weights(model, &cfg.init_weights)?
+        };
         let modalities = cfg.input.modalities();
         let normaliser = Normaliser::fit(
             cfg.data.normalise,

@@ -7,6 +7,9 @@ use crate::{
     svg::{Anchor, Svg, shortened, text_width},
 };
 
+/// What the rows are.
+const TRUE_CLASS: &str = "true class";
+
 /// A confusion matrix with true classes as rows, shaded by the share of each row; every cell shows
 /// the per cent of its row and the count.
 #[derive(Debug, Clone)]
@@ -98,6 +101,7 @@ impl Figure for ConfusionMatrix {
             .classes
             .iter()
             .map(|c| text_width(c, 13.0))
+            .chain([text_width(TRUE_CLASS, 13.0)])
             .fold(0.0, f64::max)
             .clamp(40.0, 170.0);
         let cell = ((room - names_width - 20.0 - RIGHT) / n as f64)
@@ -110,7 +114,7 @@ impl Figure for ConfusionMatrix {
             .round();
         let top = 34.0;
         let side = cell * n as f64;
-        svg.text("muted", left - 10.0, top - 12.0, Anchor::End, "true class");
+        svg.text("muted", left - 10.0, top - 12.0, Anchor::End, TRUE_CLASS);
         let samples = if cell < 48.0 { "n" } else { "samples" };
         svg.text(
             "muted",
@@ -164,7 +168,7 @@ impl Figure for ConfusionMatrix {
     }
 
     fn data(&self) -> Vec<Vec<String>> {
-        let mut header = vec!["true class".to_owned()];
+        let mut header = vec![TRUE_CLASS.to_owned()];
         header.extend(self.classes.iter().cloned());
         let mut rows = vec![header];
         for (class, counts) in self.classes.iter().zip(&self.counts) {

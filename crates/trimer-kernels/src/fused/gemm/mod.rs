@@ -1,0 +1,331 @@
+//! Matrix products with packed right-hand sides and folded-in epilogues.
+//!
+//! The inner loop is one tile of `ROWS` x `PANEL` vectors that stays in registers: per step of the reduction it loads
+//! one row of a packed panel and broadcasts `ROWS` values of the left-hand side, which is read in place.
+#![expect(unsafe_code, reason = "the kernels work on raw pointers")]
+
+mod epilogue;
+mod pack;
+mod tile;
+
+use rayon::prelude::*;
+
+use self::epilogue::{Biased, Dropped, Gated, Rectified, Store};
+use self::pack::{Pack, PackTransposed};
+use self::tile::Product;
+pub(crate) use self::tile::{lesser, tile};
+use super::norm::ColumnSum;
+use crate::dropout::Stream;
+use crate::pool::Buffer;
+use crate::simd::Isa;
+
+/// Number of values of a packed `k` x `n` matrix.
+pub(crate) fn packed_len(k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(Isa::get().panel_width())
+}
+
+/// Rows of the batch per step of a weight gradient: small enough for the step after it to be fetched ahead.
+const BATCH_ROWS: usize = 64;
+/// From more inputs than these on, a weight gradient is computed by blocks of as many columns, so that a block of the
+/// result stays in the second-level cache.
+const WIDE: usize = 512;
+/// Rows of the batch per step of such a gradient.
+const WIDE_ROWS: usize = 128;
+/// Values of a weight gradient that one task computes, at least and about.
+const GRADIENT_TASK: usize = 24576;
+/// Weights of more values than this are brought to the second-level cache ahead of their use.
+const AHEAD: usize = 1 << 18;
+/// Packing goes over threads from this many values on.
+const PARALLEL_PACK: usize = 1 << 18;
+
+/// The right-hand side of a product, `k` x `n`, packed into panels.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    data: Buffer,
+    k: usize,
+    n: usize,
+}
+
+impl Packed {
+    /// Packs `w^T` for a weight `w` of `n` rows (outputs) and `k` columns (inputs): for `x w^T`.
+    pub(crate) fn transposed(w: &[f32], n: usize, k: usize) -> Self {
+        assert_eq!(w.len(), n * k, "weight of {n} x {k}");
+        Self::panels(k, n, |col, n, dst| {
+            let src = w[col * k..].as_ptr();
+            // SAFETY: rows `col .. col + n` of `w`, one panel of room.
+            unsafe {
+                PackTransposed {
+                    src,
+                    ld: k,
+                    k,
+                    n,
+                    dst,
+                }
+                .run();
+            }
+        })
+    }
+
+    /// Packs a matrix of `k` rows and `n` columns as it is: for `x w`.
+    pub(crate) fn plain(w: &[f32], k: usize, n: usize) -> Self {
+        assert_eq!(w.len(), n * k, "matrix of {k} x {n}");
+        Self::panels(k, n, |col, cols, dst| {
+            // SAFETY: columns `col .. col + cols` of `w`, one panel of room.
+            unsafe {
+                Pack {
+                    src: w.as_ptr().add(col),
+                    ld: n,
+                    k,
+                    n: cols,
+                    dst,
+                }
+                .run();
+            }
+        })
+    }
+
+    fn panels(k: usize, n: usize, pack: impl Fn(usize, usize, *mut f32) + Sync) -> Self {
+        let width = Isa::get().panel_width();
+        let mut data = Buffer::take(packed_len(k, n));
+        let one = |(p, panel): (usize, &mut [f32])| {
+            let col = p * width;
+            pack(col, (n - col).min(width), panel.as_mut_ptr());
+        };
+        if k * n < PARALLEL_PACK {
+            data.chunks_mut((width * k).max(1))
+                .enumerate()
+                .for_each(one);
+        } else {
+            data.par_chunks_mut((width * k).max(1))
+                .enumerate()
+                .for_each(one);
+        }
+        Self { data, k, n }
+    }
+}
+
+/// What happens to `a b` on its way to memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    /// Nothing.
+    Plain,
+    /// A bias is added.
+    Bias(&'a [f32]),
+    /// A bias is added, negative values become zero, and dropout may follow. The number is that of the first row in
+    /// the stream's numbering.
+    Relu(&'a [f32], Option<Stream>, u64),
+    /// Values are multiplied by the factor where the given matrix is positive, and become zero elsewhere: the
+    /// gradient through `Relu`.
+    ReluGradient(&'a [f32], f32),
+}
+
+/// `c = finish(a b)` for `a` of `rows` x `k`.
+pub(crate) fn product(rows: usize, a: &[f32], b: &Packed, finish: Finish<'_>, c: &mut [f32]) {
+    let (k, n) = (b.k, b.n);
+    assert_eq!(a.len(), rows * k, "left side of {rows} x {k}");
+    assert_eq!(c.len(), rows * n, "result of {rows} x {n}");
+    let width = Isa::get().panel_width();
+    let whole = Product::<(), false> {
+        m: rows,
+        n,
+        k,
+        a: a.as_ptr(),
+        lda: k,
+        b: b.data.as_ptr(),
+        ldb: width,
+        panel_step: width * k,
+        // Smaller weights stay in the second-level cache from one task to the next.
+        ahead: k * n > AHEAD,
+        epilogue: (),
+    };
+    let c = c.as_mut_ptr();
+    // SAFETY: `a`, `b` and `c` have the sizes checked above, and so have the vectors checked below.
+    unsafe {
+        match finish {
+            Finish::Plain => whole.with(Store::<false> { c, ldc: n }).run(),
+            Finish::Bias(bias) => {
+                assert_eq!(bias.len(), n, "bias of {n}");
+                whole
+                    .with(Biased {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                    })
+                    .run();
+            }
+            Finish::Relu(bias, None, _) => {
+                assert_eq!(bias.len(), n, "bias of {n}");
+                whole
+                    .with(Rectified {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                    })
+                    .run();
+            }
+            Finish::Relu(bias, Some(stream), first_row) => {
+                assert_eq!(bias.len(), n, "bias of {n}");
+                whole
+                    .with(Dropped {
+                        bias: bias.as_ptr(),
+                        c,
+                        ldc: n,
+                        stream,
+                        first_row,
+                    })
+                    .run();
+            }
+            Finish::ReluGradient(h, factor) => {
+                assert_eq!(h.len(), rows * n, "activation of {rows} x {n}");
+                whole
+                    .with(Gated {
+                        h: h.as_ptr(),
+                        factor,
+                        c,
+                        ldc: n,
+                    })
+                    .run();
+            }
+        }
+    }
+}
+
+/// `dw += dy^T x` and `db += column sums of dy`, over all rows of a batch: `dy` of `rows` x `out`, `x` of `rows` x
+/// `inputs`, `dw` of `out` x `inputs`.
+///
+/// Every value is summed over the rows in the same order, whatever the number of threads.
+pub(crate) struct WeightGradient<'a> {
+    rows: usize,
+    out: usize,
+    inputs: usize,
+    dy: &'a [f32],
+    x: &'a [f32],
+    /// First output of this task; `dw` and `db` hold its outputs alone.
+    first: usize,
+    dw: &'a mut [f32],
+    db: &'a mut [f32],
+}
+
+impl<'a> WeightGradient<'a> {
+    /// Splits one gradient into independent tasks. `dw` and `db` must be zero or hold what is to be added to.
+    pub(crate) fn tasks(
+        rows: usize,
+        dy: &'a [f32],
+        x: &'a [f32],
+        dw: &'a mut [f32],
+        db: &'a mut [f32],
+    ) -> Vec<Self> {
+        let out = db.len();
+        let inputs = dw.len() / out.max(1);
+        assert_eq!(dw.len(), out * inputs, "gradient of {out} x {inputs}");
+        assert_eq!(dy.len(), rows * out, "gradient of {rows} x {out}");
+        assert_eq!(x.len(), rows * inputs, "input of {rows} x {inputs}");
+        // Tall tasks read their inputs less often, but there must be enough of them.
+        let most = if out >= 1024 {
+            192
+        } else {
+            GRADIENT_TASK / inputs.max(1)
+        };
+        let height = most.clamp(48, 192).next_multiple_of(12);
+        dw.chunks_mut((height * inputs).max(1))
+            .zip(db.chunks_mut(height))
+            .enumerate()
+            .map(|(i, (dw, db))| Self {
+                rows,
+                out,
+                inputs,
+                dy,
+                x,
+                first: i * height,
+                dw,
+                db,
+            })
+            .collect()
+    }
+
+    pub(crate) fn run(self) {
+        let Self {
+            rows,
+            out,
+            inputs,
+            dy,
+            x,
+            first,
+            dw,
+            db,
+        } = self;
+        let width = Isa::get().panel_width();
+        let wide = inputs > WIDE;
+        let in_place = !wide && inputs % width == 0;
+        let (columns, step) = if wide {
+            (WIDE, WIDE_ROWS)
+        } else {
+            (inputs, BATCH_ROWS)
+        };
+        let mut packed = (!in_place).then(|| Buffer::take(packed_len(step, columns)));
+        // Rows far apart would each be on a page of their own.
+        let mut gathered = wide.then(|| Buffer::take(step * db.len()));
+        let mut column = 0;
+        while column < inputs {
+            let n = (inputs - column).min(columns);
+            let mut row = 0;
+            while row < rows {
+                let k = (rows - row).min(step);
+                let (a, lda) = if let Some(gathered) = &mut gathered {
+                    for (i, target) in gathered.chunks_exact_mut(db.len()).take(k).enumerate() {
+                        target.copy_from_slice(&dy[(row + i) * out + first..][..db.len()]);
+                    }
+                    (gathered.as_ptr(), db.len())
+                } else {
+                    (dy[row * out + first..].as_ptr(), out)
+                };
+                let x = x[row * inputs + column..].as_ptr();
+                // SAFETY: the slices have the sizes checked by `tasks`; this task alone writes `dw` and `db`.
+                unsafe {
+                    let (b, ldb, panel_step) = if let Some(packed) = &mut packed {
+                        let dst = packed.as_mut_ptr();
+                        let ld = inputs;
+                        Pack {
+                            src: x,
+                            ld,
+                            k,
+                            n,
+                            dst,
+                        }
+                        .run();
+                        (dst.cast_const(), width, width * k)
+                    } else {
+                        (x, inputs, width)
+                    };
+                    let c = dw[column..].as_mut_ptr();
+                    Product::<_, true> {
+                        m: db.len(),
+                        n,
+                        k,
+                        a,
+                        lda,
+                        b,
+                        ldb,
+                        panel_step,
+                        ahead: !wide,
+                        epilogue: Store::<true> { c, ldc: inputs },
+                    }
+                    .run();
+                    if column == 0 {
+                        let (cols, sum) = (db.len(), db.as_mut_ptr());
+                        ColumnSum {
+                            rows: k,
+                            cols,
+                            x: a,
+                            ld: lda,
+                            sum,
+                        }
+                        .run();
+                    }
+                }
+                row += k;
+            }
+            column += n;
+        }
+    }
+}
