@@ -375,3 +375,46 @@ fn the_training_trace_agrees() {
         }
     }
 }
+
+#[test]
+fn a_released_checkpoint_loads_into_the_model_it_was_saved_from() {
+    let Some(folder) = crate::golden::folder() else {
+        return;
+    };
+    let device = Device::flex();
+    let fixtures = names("lfmim_");
+    let mut loaded = 0;
+    for path in crate::golden::files(&folder.join("checkpoints"), "pth") {
+        let stem = crate::golden::stem(&path);
+        // `lfmim_small_zip.pth` holds the parameters of the fixture `lfmim_small`.
+        let Some(name) = fixtures.iter().find(|n| stem.starts_with(n.as_str())) else {
+            continue;
+        };
+        let fixture = Fixture::open(name);
+        let spec = spec(&fixture, "");
+        let batch = batch(&fixture, "", &spec, &device);
+        let n_classes = fixture.usize("/constructor/args/num_classes");
+        let mut init = trimer::nn::layers::Initializer::new(1, &device);
+        let model = config(&fixture)
+            .build(&spec, Task::Classification { n_classes }, &mut init)
+            .unwrap();
+        let model = trimer::nn::weights::load_weights(model, &path).unwrap();
+        let output = model.forward(&batch, &mut Recorder::eval());
+        for head in Head::ALL {
+            let reference = fixture.get(&format!("output.{}", name_of(&fixture, head)));
+            let ours = to_vec(output.logits.get(head).clone().unwrap());
+            assert_close(
+                &format!("{stem}: {head}"),
+                &ours,
+                &reference.values,
+                OUTPUT,
+                0.0,
+            );
+        }
+        loaded += 1;
+    }
+    assert!(
+        loaded > 0 || fixtures.is_empty(),
+        "no checkpoint belongs to a fixture"
+    );
+}

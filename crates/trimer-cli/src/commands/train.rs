@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// (`--help` lists the keys)
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     sets: Vec<String>,
+    /// Start from these weights (.safetensors, .pth or .pt under the reference's names); with
+    /// `--set train.epochs=0` they are judged as they are
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    init: Option<PathBuf>,
     /// How many seeds to train, counted up from `--seed`
     #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "resume")]
     seeds: u64,
@@ -116,7 +120,12 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
     };
     overrides.merge(parse_sets(&args.sets)?);
     let seeds = seeds(args)?;
-    let config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
+    let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
+    if let Some(weights) = &args.init {
+        // A run may be continued from another directory than it was started in.
+        config.init_weights = std::path::absolute(weights)?;
+        config.check_init_weights()?;
+    }
     let out = args
         .out
         .clone()

@@ -321,6 +321,18 @@ impl RunConfig {
     }
 }
 
+impl RunConfig {
+    /// Refuses weights to start from that do not fit the model, before a run is made.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its tensors are not the model's: each is named.
+    pub fn check_init_weights(&self) -> Result<()> {
+        let device = burn::tensor::Device::flex();
+        let model = self.model.build(&self.input, self.task, 0, &device)?;
+        crate::weights::load_weights(model, &self.init_weights).map(drop)
+    }
+}
+
 /// What a user may write in a recipe: `[model]`, `[data]`, `[train]`.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {

@@ -17,7 +17,9 @@ use trimer_core::store::TorchFile;
 /// When the file cannot be read, or its tensors are not the model's: every missing, surplus and
 /// misshapen key is named.
 pub fn load_weights<M: FusionModel>(model: M, path: &Path) -> Result<M> {
-    let state = read_tensors(path)?;
+    let mut state = read_tensors(path)?;
+    // A run's selected weights come with their normalisation, which is no part of the model.
+    state.retain(|key, _| !key.starts_with("normaliser."));
     load_state_dict(model, &state).map_err(|reason| NnError::Weights {
         path: path.to_owned(),
         reason,
