@@ -198,6 +198,19 @@ fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
 }
 
 fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
+    // The name of a corpus is free text, which must not lead out of `runs`.
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let corpus: String = corpus.chars().take(80).map(plain).collect();
+    let corpus = match corpus.trim_start_matches('.') {
+        "" => "corpus",
+        rest => rest,
+    };
     let name = |n: usize| Path::new("runs").join(format!("{corpus}-{model}-{n}"));
     let mut n = 1;
     while name(n).exists() {
