@@ -4,7 +4,10 @@ use super::{
     Corpus, CorpusError, Descriptor, descriptor, file_stem, label_column, partial::PartialDir,
     score_column,
 };
-use crate::{Head, Modality, store::npy};
+use crate::{
+    Head, Modality,
+    store::npy::{self, NpyError},
+};
 use std::{
     fs,
     io::Write,
@@ -48,7 +51,7 @@ pub fn export_folder(
                 });
             }
             npy::write_f32(&path, &[frames.time(), frames.dim()], &frames.to_vec())
-                .map_err(|e| CorpusError::io("write", &path, std::io::Error::other(e)))?;
+                .map_err(|e| CorpusError::io("write", &path, cause_of(e)))?;
         }
         progress(idx as u64 + 1, total);
     }
@@ -132,4 +135,13 @@ fn manifest(corpus: &Corpus) -> Result<Vec<u8>, CorpusError> {
     writer
         .into_inner()
         .map_err(|e| CorpusError::io("write", "manifest.csv", e.into_error()))
+}
+
+/// What the system said, without the file's name, which the caller tells.
+fn cause_of(error: NpyError) -> std::io::Error {
+    match error {
+        NpyError::InFile { fault, .. } => cause_of(*fault),
+        NpyError::Io(error) => error,
+        other => std::io::Error::other(other),
+    }
 }
