@@ -298,6 +298,37 @@ fn a_class_that_validation_lacks_is_warned_about() {
 }
 
 #[test]
+fn the_default_place_of_a_run_stays_inside_of_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let rows = ["train,a", "train,b", "valid,a", "test,b"];
+    import_rows(at, "c", "split,label", &rows).ok();
+    let args = [
+        "corpus",
+        "import",
+        "c-source",
+        "odd",
+        "--name",
+        "../../odd / name",
+    ];
+    crate::cli::finish(crate::cli::command(at, &args)).ok();
+    for _ in 0..2 {
+        trimer(
+            at,
+            &format!("train --corpus odd {TINY} --set train.epochs=1"),
+        )
+        .ok();
+    }
+    assert_eq!(entries(at), ["c", "c-source", "odd", "runs"]);
+    let runs = entries(&at.join("runs"));
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    assert!(
+        runs[0].ends_with("-lfmim-1") && runs[1].ends_with("-lfmim-2"),
+        "{runs:?}"
+    );
+}
+
+#[test]
 fn help_lists_every_format_and_every_key() {
     let dir = tempfile::tempdir().unwrap();
     let import = trimer(dir.path(), "corpus import --help").ok();

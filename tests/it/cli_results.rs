@@ -1,7 +1,7 @@
 //! What other programs may rely on: JSON, prediction files, and the choices that a run records.
 
 use crate::{
-    cli::{Folder, TINY, command, entries, finish, trimer, with_corpus},
+    cli::{Folder, TINY, command, entries, finish, import_rows, trimer, with_corpus},
     golden,
 };
 use serde_json::Value;
@@ -337,6 +337,43 @@ fn choices_of_model_and_data_train_and_are_recorded() {
     assert_eq!(uar["protocol"]["selected_by"], "uar of the text head");
 }
 
+/// A corpus where some utterances, or all, lack the labels of a head.
+#[test]
+fn heads_without_labels_are_left_out_of_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let row = |i: usize| {
+        let (split, label) = (["train", "valid", "test"][i % 3], ["a", "b"][i % 2]);
+        // Every fourth utterance has a text label, nothing has an audio label, some have none.
+        let text = if i.is_multiple_of(4) { label } else { "" };
+        let joint = if i.is_multiple_of(7) { "" } else { label };
+        format!("{split},{joint},{text}")
+    };
+    let rows: Vec<String> = (0..48).map(row).collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    import_rows(at, "c", "split,label,label_text", &rows).ok();
+    for (name, heads) in [
+        ("own", &["text", "multimodal"][..]),
+        ("auto", &["text", "audio", "vision", "multimodal"]),
+        ("multimodal", &["text", "audio", "vision", "multimodal"]),
+    ] {
+        // With batches of three, some have no text label at all.
+        let sets = format!("--set train.unimodal_labels={name} --set train.batch_size=3");
+        let line = format!("train --corpus c {TINY} --set train.epochs=2 {sets} --out {name}");
+        let ran = trimer(at, &line).ok();
+        if name == "own" {
+            ran.says(&["no audio labels in the train split", "no vision labels"]);
+        }
+        let log = fs::read_to_string(at.join(name).join("seed-1/log.jsonl")).unwrap();
+        for line in log.lines() {
+            let report: Value = serde_json::from_str(line).unwrap();
+            assert!(report["train_loss"].as_f64().unwrap() > 0.0, "{line}");
+        }
+        let eval = trimer(at, &format!("eval {name} --json")).json();
+        assert_eq!(keys(&eval["heads"]), heads, "{name}");
+    }
+}
+
 #[test]
 fn a_corpus_of_scores_imported_as_classes_trains() {
     let Some(golden) = golden::folder() else {
@@ -423,7 +460,7 @@ fn a_run_knows_its_corpus_and_doubts_others() {
     trimer(at, "train --resume r --corpus other").refused(&["not the one", "hint: "]);
     trimer(at, "eval r --corpus other --split train").ok();
     let rows = ["test,joy", "test,anger"];
-    crate::cli::import_rows(at, "foreign", "split,label", &rows).ok();
+    import_rows(at, "foreign", "split,label", &rows).ok();
     trimer(at, "eval r --corpus foreign").refused(&["classes", "joy", "hint: "]);
     trimer(at, "predict r --corpus foreign").refused(&["features", "wide", "hint: "]);
     fs::rename(at.join("c"), at.join("moved")).unwrap();
@@ -462,4 +499,38 @@ fn a_run_changed_by_hand_is_refused() {
     fs::write(at.join("r/protocol.json"), b"{").unwrap();
     trimer(at, "eval r").refused(&["protocol.json", "hint: "]);
     assert_eq!(entries(at), ["c", "r"]);
+}
+
+#[test]
+fn given_weights_are_judged_as_they_are_or_trained_further() {
+    let dir = with_corpus(40);
+    let at = dir.path();
+    train(at, "first", "--set data.normalise=standard");
+    let init = "--set data.normalise=standard --init first/seed-1/best.safetensors";
+    train(at, "judged", &format!("{init} --set train.epochs=0"));
+    let predictions = |run: &str| table(&at.join(run).join("seed-1/predictions-test.parquet"));
+    assert_eq!(predictions("first"), predictions("judged"));
+    train(at, "further", init);
+    assert_ne!(predictions("first"), predictions("further"));
+    // Weights that cannot be used leave no run behind.
+    train(at, "wide", "--set model.d_model=16");
+    let refused = |file: &str, words: &[&str]| {
+        let line = format!("train --corpus c {TINY} --init {file} --out x");
+        trimer(at, &line).refused(words);
+        assert!(!at.join("x").exists());
+    };
+    refused("wide/seed-1/best.safetensors", &["another shape", "hint: "]);
+    refused("none.safetensors", &["none.safetensors"]);
+    refused("c/corpus.toml", &["corpus.toml", "hint: "]);
+    let Some(golden) = golden::folder() else {
+        return;
+    };
+    for path in golden::files(&golden.join("checkpoints"), "pth") {
+        if golden::stem(&path).starts_with("bad_") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            fs::copy(&path, at.join(name)).unwrap();
+            refused(name, &[name, "hint: "]);
+        }
+    }
+    assert!(!Path::new("/tmp/pwned").exists());
 }

@@ -393,7 +393,10 @@ fn a_full_disk_is_told_and_old_files_stay_whole() {
     let before = result(&at.join("whole"));
     limited(at, 0, "eval whole").refused(&["protocol.json"]);
     assert!(before == result(&at.join("whole")));
-    limited(at, 0, "corpus synth d --utterances 20").refused(&["hint: "]);
+    limited(at, 0, "corpus synth d --utterances 20").refused(&["hint: free some space"]);
+    limited(at, 0, "corpus export c d").refused(&["hint: free some space"]);
+    trimer(at, "corpus export c e").ok();
+    limited(at, 1, "corpus import e d").refused(&["hint: free some space"]);
     assert!(!at.join("d").exists());
     assert!(
         !crate::cli::entries(at)
