@@ -25,7 +25,7 @@ PY
 }
 : >"$out/results.jsonl"
 for fold in 1 2 3 4 5; do
-    one "ravdess-$fold" ravdess "$fold" recipes/ravdess/lfmim.toml 1
+    one "ravdess-$fold" ravdess "$fold" recipes/ravdess/lfmim.toml 3
 done
 one mosi mosi 1 recipes/mosi/lfmim.toml 3
 "$python" - "$out/results.jsonl" <<'PY'
