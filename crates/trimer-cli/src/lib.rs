@@ -55,7 +55,6 @@ enum Answer {
 ///
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
-    ui::end_quietly_on_broken_pipe();
     let cli = Cli::parse();
     if cli.threads > 0
         && let Err(error) = rayon::ThreadPoolBuilder::new()

@@ -101,10 +101,6 @@ impl std::fmt::Display for Hinted {
 
 impl std::error::Error for Hinted {}
 
-/// Does nothing on purpose: [`data`] handles a reader that has gone, so that the process needs no
-/// signal handler of its own.
-pub(crate) const fn end_quietly_on_broken_pipe() {}
-
 /// A bar over `total` things on a terminal; nothing elsewhere.
 pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());

@@ -650,16 +650,12 @@ impl FusionModel for Lfmim {
     }
 
     fn is_unused_key(&self, key: &str) -> bool {
-        const UNUSED: [&str; 12] = [
+        const UNUSED: [&str; 8] = [
             "t2m.",
             "v2m.",
             "fc_vtom.",
             "proj_a",
             "proj_v",
-            "pe_t",
-            "pe_a",
-            "pe_v",
-            "pe_m",
             "me",
             "embed_positions.",
             "pe_",

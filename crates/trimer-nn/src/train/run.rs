@@ -17,7 +17,7 @@
 use super::config::{RunConfig, Select};
 use super::events::{Scalar, encode};
 use super::objective::label_columns;
-use super::trainer::{BEST, Ended, LAST, LOG, Observer, Rows, Trainer, now, read_log, score_range};
+use super::trainer::{BEST, Ended, LOG, Observer, Rows, Trainer, now, read_log, score_range};
 use super::{checkpoint, config::UnimodalLabels};
 use crate::data::Loader;
 use crate::error::{NnError, Result};
@@ -618,11 +618,6 @@ fn write_events(dir: &Path) -> Result<()> {
         }
     }
     write_atomic(&dir.join("events.out.tfevents.trimer"), &encode(&scalars))
-}
-
-/// Whether a seed has a state to continue from.
-pub fn has_checkpoint(run: &RunDir, seed: u64) -> bool {
-    run.seed_dir(seed).join(LAST).exists()
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {

@@ -5,7 +5,6 @@ mod files;
 pub(crate) use files::read_file;
 pub use files::{load_weights, read_tensors, write_safetensors};
 
-use crate::error::Result;
 use crate::models::FusionModel;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor, TensorData};
@@ -252,12 +251,4 @@ pub fn parameter_count<M: Module>(model: &M) -> usize {
     let mut n = 0;
     for_each_parameter(model, |_, shape, _, _| n += shape.iter().product::<usize>());
     n
-}
-
-/// Reads weights from a file and puts them into the model.
-///
-/// # Errors
-/// When the file cannot be read, or its tensors are not the model's.
-pub fn load_file<M: FusionModel>(model: M, path: &std::path::Path) -> Result<M> {
-    load_weights(model, path)
 }
