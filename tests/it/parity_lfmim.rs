@@ -135,6 +135,7 @@ fn batch(fixture: &Fixture, prefix: &str, spec: &InputSpec, device: &Device) -> 
     let n = input(fixture, prefix, Modality::Text).shape[0];
     Batch {
         indices: (0..n).collect(),
+        conversations: None,
         sequences,
         labels: labels(fixture, prefix),
         scores: HeadMap::from_fn(|_| vec![None; n]),

@@ -90,6 +90,7 @@ fn batch(rows: &[usize], salts: ModalityMap<usize>, fill: f32, device: &Device) 
     });
     Batch {
         indices: rows.to_vec(),
+        conversations: None,
         sequences,
         labels: HeadMap::from_fn(|head| {
             rows.iter()

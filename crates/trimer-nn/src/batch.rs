@@ -29,11 +29,30 @@ impl Sequence {
     }
 }
 
-/// A few utterances. At utterance level time runs over the frames of one utterance.
+/// How the utterances of a conversation-level batch are arranged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conversations {
+    /// Utterances per conversation; their sum is the number of utterances in the batch.
+    pub lengths: Vec<usize>,
+    /// Who speaks each utterance, counted from 0 within its conversation in the order of first
+    /// appearance; in the order of [`Batch::indices`].
+    pub speakers: Vec<usize>,
+    /// Speakers that the model distinguishes; every value of `speakers` is below it.
+    pub n_speakers: usize,
+}
+
+/// A few utterances, or a few whole conversations.
+///
+/// At utterance level `sequences` are `[utterance, frame, feature]`. At conversation level
+/// (`conversations` is given) they are `[conversation, turn, feature]`, one row of features per
+/// utterance. `indices`, labels, scores and the rows of a model's logits always go by utterance:
+/// at conversation level all turns of the first conversation, then of the second, no padding.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Row numbers in the corpus.
     pub indices: Vec<usize>,
+    /// The arrangement, at conversation level.
+    pub conversations: Option<Conversations>,
     /// The features; `None` where the model does not read a modality.
     pub sequences: ModalityMap<Option<Sequence>>,
     /// Class index per head and utterance.
@@ -43,7 +62,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// How many utterances the batch holds.
+    /// How many utterances the batch holds, over all its conversations.
     pub const fn len(&self) -> usize {
         self.indices.len()
     }

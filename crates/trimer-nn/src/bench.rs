@@ -143,6 +143,7 @@ fn random_batch(input: &InputSpec, task: Task, n: usize, device: &Device) -> Bat
     let classes = task.n_outputs() as u32;
     Batch {
         indices: (0..n).collect(),
+        conversations: None,
         sequences,
         labels: HeadMap::from_fn(|h: Head| {
             (0..n as u32)

@@ -134,6 +134,7 @@ impl Loader<'_> {
         let rows = self.corpus.utterances();
         Batch {
             indices: indices.to_vec(),
+            conversations: None,
             sequences,
             labels: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].labels.get(h)).collect()),
             scores: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].scores.get(h)).collect()),

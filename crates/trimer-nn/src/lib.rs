@@ -17,7 +17,7 @@ pub mod recorder;
 pub mod train;
 pub mod weights;
 
-pub use batch::{Batch, InputSpec, Sampling, Sequence};
+pub use batch::{Batch, Conversations, InputSpec, Sampling, Sequence};
 pub use burn;
 pub use error::{NnError, Result};
 pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
