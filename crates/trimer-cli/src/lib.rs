@@ -56,11 +56,7 @@ enum Answer {
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.threads > 0
-        && let Err(error) = rayon::ThreadPoolBuilder::new()
-            .num_threads(cli.threads)
-            .build_global()
-    {
+    if let Err(error) = trimer_nn::kernels::use_threads(cli.threads) {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }
     let result = match cli.verb {

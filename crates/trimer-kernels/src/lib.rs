@@ -25,8 +25,10 @@
 pub mod attention;
 pub mod block;
 pub mod dropout;
+pub mod elementwise;
 pub mod extension;
 mod fused;
+pub mod fusion;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
@@ -34,11 +36,15 @@ mod path;
 mod plain;
 mod pool;
 mod simd;
+mod threads;
 
 pub use attention::{AttentionMasks, AttentionOptions, attention};
 pub use block::{BlockOptions, BlockWeights, lfmim_block};
+pub use elementwise::{add_rows_dropout, dropout};
+pub use fusion::{FusionInputs, fuse_streams};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, LinearOptions, linear};
-pub use path::{Path, path, set_path};
+pub use path::{Path, on_cpu, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
 pub use simd::Isa;
+pub use threads::{join, threads, use_threads};

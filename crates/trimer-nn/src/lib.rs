@@ -22,3 +22,4 @@ pub use burn;
 pub use error::{NnError, Result};
 pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
 pub use recorder::Recorder;
+pub use trimer_kernels as kernels;

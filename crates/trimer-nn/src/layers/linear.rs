@@ -3,6 +3,7 @@
 use super::Initializer;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use trimer_kernels::{LinearOptions, linear};
 
 /// `x Wᵀ + b` over the last axis, with the weight in PyTorch's order.
 #[derive(Module, Debug)]
@@ -27,16 +28,23 @@ impl Linear {
     /// - `x`: `[rows, d_input]`
     /// - result: `[rows, d_output]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
+        linear(
+            x,
+            self.weight.val(),
+            Some(self.bias.val()),
+            &LinearOptions::default(),
+        )
     }
 
     /// # Shapes
     /// - `x`: `[batch, time, d_input]`
     /// - result: `[batch, time, d_output]`
     pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, time, d_input] = x.dims();
-        let y = self.forward(x.reshape([batch * time, d_input])); // [batch*time, d_output]
-        let [_, d_output] = y.dims();
-        y.reshape([batch, time, d_output])
+        linear(
+            x,
+            self.weight.val(),
+            Some(self.bias.val()),
+            &LinearOptions::default(),
+        )
     }
 }
