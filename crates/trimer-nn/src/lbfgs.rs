@@ -19,7 +19,11 @@ pub struct Stop {
 /// Minimises `f` from `x` on by the limited-memory BFGS method (`[Liu1989]`) with backtracking.
 ///
 /// `f` gives the value and writes the gradient.
-pub fn minimise(mut x: Vec<f64>, stop: Stop, mut f: impl FnMut(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
+pub fn minimise(
+    mut x: Vec<f64>,
+    stop: Stop,
+    mut f: impl FnMut(&[f64], &mut [f64]) -> f64,
+) -> Vec<f64> {
     let n = x.len();
     let mut gradient = vec![0.0; n];
     let mut value = f(&x, &mut gradient);
@@ -149,7 +153,10 @@ mod tests {
             g[1] = 200.0 * b;
             a * a + 100.0 * b * b
         });
-        assert!((x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6, "{x:?}");
+        assert!(
+            (x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6,
+            "{x:?}"
+        );
     }
 
     #[test]

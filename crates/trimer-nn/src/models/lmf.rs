@@ -13,7 +13,7 @@ use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
-use crate::layers::{Initializer};
+use crate::layers::Initializer;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};

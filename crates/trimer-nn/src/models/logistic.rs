@@ -320,12 +320,7 @@ impl FusionModel for Logistic {
     }
 }
 
-fn fit_one(
-    model: LinearModel,
-    data: &Collected,
-    cfg: &LogisticConfig,
-    task: Task,
-) -> LinearModel {
+fn fit_one(model: LinearModel, data: &Collected, cfg: &LogisticConfig, task: Task) -> LinearModel {
     let [outputs, width] = model.linear.weight.dims();
     let rows = data.classes.len().max(data.scores.len());
     if rows == 0 || width == 0 {
@@ -527,7 +522,25 @@ mod tests {
         }
     }
 
-    include!("logistic_reference.rs");
+    // scikit-learn, `LogisticRegression(C=0.5)` and `Ridge(alpha=2)` on the standardised rows.
+    #[test]
+    fn the_solution_is_scikit_learns() {
+        let classes = fitted(Task::Classification { n_classes: 3 }, 0.5)
+            .multimodal_model
+            .unwrap();
+        assert_near(
+            to_vec(classes.linear.weight.val()),
+            &[-0.620210, 0.207199, 0.152738, 0.079098, 0.467472, -0.286297],
+        );
+        // A common shift of all intercepts changes nothing: both are compared at mean zero.
+        assert_near(
+            to_vec(classes.linear.bias.val()),
+            &[-0.078829, 0.103035, -0.024206],
+        );
+        let scores = fitted(Task::Regression, 0.5).multimodal_model.unwrap();
+        assert_near(to_vec(scores.linear.weight.val()), &[0.668375, -0.165900]);
+        assert_near(to_vec(scores.linear.bias.val()), &[1.300000]);
+    }
 
     #[test]
     fn every_statistic_is_over_real_frames_only() {

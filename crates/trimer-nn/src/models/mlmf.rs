@@ -4,12 +4,14 @@
 //! deviations: `docs/models/mlmf.md`. The weights of the four losses are the trainer's
 //! (`train.beta`).
 
-use super::mmsa::{self, HeadsConfig, L2Config, LowRankFusion, SubnetConfig, Subnets, UnimodalHeads};
+use super::mmsa::{
+    self, HeadsConfig, L2Config, LowRankFusion, SubnetConfig, Subnets, UnimodalHeads,
+};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
-use crate::layers::{Initializer};
+use crate::layers::Initializer;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};

@@ -669,8 +669,14 @@ mod tests {
     #[test]
     fn names_are_those_of_the_reference() {
         for (ours, theirs) in [
-            ("subnets.vision_subnet.norm.running_var", "video_subnet.norm.running_var"),
-            ("subnets.text_subnet.rnn.layers.0.forward.weight_hh", "text_subnet.rnn.weight_hh_l0"),
+            (
+                "subnets.vision_subnet.norm.running_var",
+                "video_subnet.norm.running_var",
+            ),
+            (
+                "subnets.text_subnet.rnn.layers.0.forward.weight_hh",
+                "text_subnet.rnn.weight_hh_l0",
+            ),
             ("heads.vision_head.layers.2.bias", "post_video_layer_3.bias"),
             ("fusion_head.layers.0.weight", "post_fusion_layer_1.weight"),
             ("low_rank.vision_factor", "video_factor"),
@@ -688,7 +694,12 @@ mod tests {
     #[test]
     fn the_outer_product_runs_over_the_text_fastest() {
         let device = Device::flex();
-        let vector = |x: [f32; 1]| Some(Tensor::from_data(TensorData::new(x.to_vec(), [1, 1]), &device));
+        let vector = |x: [f32; 1]| {
+            Some(Tensor::from_data(
+                TensorData::new(x.to_vec(), [1, 1]),
+                &device,
+            ))
+        };
         let vectors = ModalityMap {
             text: vector([2.0]),
             audio: vector([3.0]),
@@ -704,6 +715,9 @@ mod tests {
         let values = vec![1.0, 3.0, 0.0, 7.0, 0.0, 0.0];
         let sequence = Sequence::new(values, [2, 3, 1], &[2, 1], &device);
         assert_eq!(to_vec(mean_over_time(&sequence, true)), [2.0, 7.0]);
-        assert_eq!(to_vec(mean_over_time(&sequence, false)), [4.0 / 3.0, 7.0 / 3.0]);
+        assert_eq!(
+            to_vec(mean_over_time(&sequence, false)),
+            [4.0 / 3.0, 7.0 / 3.0]
+        );
     }
 }

@@ -22,7 +22,7 @@ static INFO: ModelInfo = ModelInfo {
     tasks: &["classification", "regression"],
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
-    presets: &["sims", "simsv2"],
+    presets: &["simsv2", "sims"],
     summary: "TFN with a head and a label of its own for every modality",
 };
 

@@ -110,7 +110,10 @@ impl ModelConfigOf for UnimodalConfig {
         let present = input.modalities();
         if !present.contains(self.modality) {
             return Err(NnError::Corpus {
-                reason: format!("`unimodal` is to read {}, the input has `{present}`", self.modality),
+                reason: format!(
+                    "`unimodal` is to read {}, the input has `{present}`",
+                    self.modality
+                ),
                 hint: "choose another with `--set model.modality=audio` (or text, vision)".into(),
             });
         }
