@@ -1,6 +1,6 @@
 //! The answer that needs no features: the train split's class frequencies, or its mean score.
 //!
-//! Every table should have this row. Nothing is learned by gradient: the outputs are buffers that
+//! Every table should have this row. Nothing is learned by gradient: the outputs are numbers that
 //! are counted on the train split, once.
 
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
@@ -68,10 +68,10 @@ impl ModelConfigOf for MajorityConfig {
             has.then(&buffer)
         };
         Ok(Majority {
-            fixed_text: of(Head::Text),
-            fixed_audio: of(Head::Audio),
-            fixed_vision: of(Head::Vision),
-            fixed_multimodal: of(Head::Multimodal),
+            text_prior: of(Head::Text),
+            audio_prior: of(Head::Audio),
+            vision_prior: of(Head::Vision),
+            multimodal_prior: of(Head::Multimodal),
             task,
         })
     }
@@ -80,14 +80,14 @@ impl ModelConfigOf for MajorityConfig {
 /// The baseline. Before [`FusionModel::fit`], all classes are equally likely and the score is 0.
 #[derive(Module, Debug)]
 pub struct Majority {
-    /// Logarithms of the text label's frequencies, or its mean score; `[n_outputs]`, a buffer.
-    pub fixed_text: Option<RunningState<Tensor<1>>>,
+    /// Logarithms of the text label's frequencies, or its mean score; `[n_outputs]`, fitted without gradient.
+    pub text_prior: Option<RunningState<Tensor<1>>>,
     /// The same of the audio label.
-    pub fixed_audio: Option<RunningState<Tensor<1>>>,
+    pub audio_prior: Option<RunningState<Tensor<1>>>,
     /// The same of the vision label.
-    pub fixed_vision: Option<RunningState<Tensor<1>>>,
+    pub vision_prior: Option<RunningState<Tensor<1>>>,
     /// The same of the multimodal label.
-    pub fixed_multimodal: Option<RunningState<Tensor<1>>>,
+    pub multimodal_prior: Option<RunningState<Tensor<1>>>,
     #[module(skip)]
     task: Task,
 }
@@ -95,10 +95,10 @@ pub struct Majority {
 impl Majority {
     const fn buffer(&self, head: Head) -> Option<&RunningState<Tensor<1>>> {
         match head {
-            Head::Text => self.fixed_text.as_ref(),
-            Head::Audio => self.fixed_audio.as_ref(),
-            Head::Vision => self.fixed_vision.as_ref(),
-            Head::Multimodal => self.fixed_multimodal.as_ref(),
+            Head::Text => self.text_prior.as_ref(),
+            Head::Audio => self.audio_prior.as_ref(),
+            Head::Vision => self.vision_prior.as_ref(),
+            Head::Multimodal => self.multimodal_prior.as_ref(),
         }
     }
 }
