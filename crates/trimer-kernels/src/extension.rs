@@ -9,7 +9,7 @@ use burn::tensor::{DType, Shape};
 use crate::fused::fusion::Layout as FusionLayout;
 use crate::fusion::FusionParts;
 use crate::pool::Buffer;
-use crate::{attention, block, elementwise, fusion, layer_norm, linear};
+use crate::{attention, block, elementwise, fusion, layer_norm, linear, recurrent};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -98,6 +98,16 @@ pub trait KernelOps: Backend {
 
     /// See [`crate::dropout()`] and [`crate::add_rows_dropout()`].
     fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self>;
+
+    /// See [`crate::recurrent()`]; hidden states, then the final state, along the time axis.
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self>;
 }
 
 impl KernelOps for Flex {
@@ -143,6 +153,17 @@ impl KernelOps for Flex {
     fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
         elementwise::infer(x, &call)
     }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::infer([projected, weight_hh, bias_hh, hidden, cell], &call)
+    }
 }
 
 impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
@@ -187,6 +208,17 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
 
     fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
         elementwise::record::<C>(x, call)
+    }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::record::<C>([projected, weight_hh, bias_hh, hidden, cell], call)
     }
 }
 

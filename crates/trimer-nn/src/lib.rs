@@ -8,6 +8,7 @@ pub mod device;
 pub mod error;
 pub mod files;
 pub mod layers;
+pub mod lbfgs;
 pub mod losses;
 pub mod models;
 pub mod optim;
