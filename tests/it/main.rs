@@ -18,6 +18,8 @@ mod parity_checkpoints;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
+mod parity_mult;
+mod parity_peers;
 mod parity_store;
 mod train_lfmim;
 mod train_resume;

@@ -19,6 +19,26 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, recorder: &mut Recorder) ->
     x * mask.reshape(shape)
 }
 
+/// Stochastic depth: drops the whole branch `x` of a sample with probability `p`; what is kept is
+/// not rescaled.
+///
+/// Does nothing in evaluation or for `p = 0`.
+///
+/// # Shapes
+/// - `x` and result: `[batch, time, feature]`
+pub fn drop_path(x: Tensor<3>, p: f64, recorder: &mut Recorder) -> Tensor<3> {
+    if !recorder.is_training() || p <= 0.0 {
+        return x;
+    }
+    let [batch, _, _] = x.dims();
+    let kept: Vec<f32> = dropout_mask(recorder.next_seed(), batch, p)
+        .into_iter()
+        .map(|factor| f32::from(u8::from(factor > 0.0)))
+        .collect();
+    let kept = Tensor::<1>::from_data(TensorData::from(kept.as_slice()), &x.device());
+    x * kept.reshape([batch, 1, 1])
+}
+
 /// The factors of a dropout mask: `0` or `1 / (1 - p)` per element.
 ///
 /// One 64-bit hash serves two elements of 32 bits each.

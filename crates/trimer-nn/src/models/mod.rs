@@ -1,6 +1,13 @@
 //! The models: one file each, and one line in the registry below.
 
+mod checks;
+pub mod ef_transformer;
+pub mod hct;
+pub mod lf_transformer;
 pub mod lfmim;
+pub mod mbt;
+pub mod mult;
+pub mod pmr;
 
 use crate::batch::{Batch, InputSpec};
 use crate::config;
@@ -250,6 +257,13 @@ macro_rules! registry {
 
 registry! {
     Lfmim { "lfmim", lfmim::LfmimConfig, lfmim::Lfmim },
+    Mult { "mult", mult::MultConfig, mult::Mult },
+    EfTransformer { "ef_transformer", ef_transformer::EfTransformerConfig, ef_transformer::EfTransformer },
+    LfTransformer { "lf_transformer", lf_transformer::LfTransformerConfig, lf_transformer::LfTransformer },
+    Pmr { "pmr", pmr::PmrConfig, pmr::Pmr },
+    Mbt { "mbt", mbt::MbtConfig, mbt::Mbt },
+    HctMg { "hct_mg", hct::HctMgConfig, hct::Hct },
+    HctDmg { "hct_dmg", hct::HctDmgConfig, hct::Hct },
 }
 
 fn unknown_model(id: &str) -> NnError {
