@@ -74,8 +74,10 @@ fn outputs_losses_and_gradients_agree_with_pytorch() {
     for fixture in fixtures() {
         let name = &fixture.name;
         let id = fixture.info["model"].as_str().unwrap();
-        let overrides: toml::Table =
-            serde_json::from_value(fixture.info["constructor"].clone()).unwrap();
+        let mut overrides = Default::default();
+        for (key, value) in fixture.info["constructor"].as_object().unwrap() {
+            trimer::nn::config::parse_set(&format!("{key}={value}"), &mut overrides).unwrap();
+        }
         let config = ModelConfig::resolve(id, None, &overrides).unwrap();
         let task = match fixture.usize("/outputs") {
             1 => Task::Regression,
