@@ -19,6 +19,8 @@ mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
 mod parity_mmsa;
+mod parity_mult;
+mod parity_peers;
 mod parity_rnn;
 mod parity_store;
 mod train_lfmim;

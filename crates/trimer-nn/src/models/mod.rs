@@ -1,13 +1,20 @@
 //! The models: one file each, and one line in the registry below.
 
+mod checks;
+pub mod ef_transformer;
+pub mod hct;
+pub mod lf_transformer;
 pub mod lfmim;
 pub mod lmf;
 pub mod logistic;
 pub mod majority;
+pub mod mbt;
 pub mod mlf_dnn;
 pub mod mlmf;
 pub mod mmsa;
 pub mod mtfn;
+pub mod mult;
+pub mod pmr;
 pub mod tfn;
 pub mod unimodal;
 
@@ -286,6 +293,13 @@ registry! {
     Mtfn { "mtfn", mtfn::MtfnConfig, mtfn::Mtfn },
     Tfn { "tfn", tfn::TfnConfig, tfn::Tfn },
     Unimodal { "unimodal", unimodal::UnimodalConfig, unimodal::Unimodal },
+    Mult { "mult", mult::MultConfig, mult::Mult },
+    EfTransformer { "ef_transformer", ef_transformer::EfTransformerConfig, ef_transformer::EfTransformer },
+    LfTransformer { "lf_transformer", lf_transformer::LfTransformerConfig, lf_transformer::LfTransformer },
+    Pmr { "pmr", pmr::PmrConfig, pmr::Pmr },
+    Mbt { "mbt", mbt::MbtConfig, mbt::Mbt },
+    HctMg { "hct_mg", hct::HctMgConfig, hct::Hct },
+    HctDmg { "hct_dmg", hct::HctDmgConfig, hct::Hct },
 }
 
 fn unknown_model(id: &str) -> NnError {
