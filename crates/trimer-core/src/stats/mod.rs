@@ -7,9 +7,11 @@ pub mod bootstrap;
 pub mod describe;
 pub mod multiple;
 pub mod paired;
+pub mod proportion;
 pub mod student;
 
 pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
+pub use proportion::wilson;
 pub use describe::{Summary, mean, population_std, quantile, sample_std, summarise};
 pub use multiple::holm;
 pub use paired::{

@@ -2,11 +2,13 @@
 
 pub mod bar;
 pub mod confusion;
+pub mod heat;
 pub mod line;
 pub mod multiples;
 
 pub use bar::BarChart;
 pub use confusion::ConfusionMatrix;
+pub use heat::HeatMap;
 pub use line::{LineChart, Series};
 pub use multiples::SmallMultiples;
 
