@@ -46,7 +46,11 @@ fn heads(found: &LabelStats) -> Vec<Head> {
 fn pairs(found: &LabelStats) -> Section {
     let heads = heads(found);
     let value = |a: Head, b: Head| {
-        let pair = found.inconsistency.pairs.iter().find(|p| (p.a, p.b) == (a, b) || (p.b, p.a) == (a, b));
+        let pair = found
+            .inconsistency
+            .pairs
+            .iter()
+            .find(|p| (p.a, p.b) == (a, b) || (p.b, p.a) == (a, b));
         match pair {
             Some(pair) => pair.value,
             None if a == b => 0.0,
@@ -54,14 +58,25 @@ fn pairs(found: &LabelStats) -> Section {
         }
     };
     let names = || heads.iter().map(|h| h.as_str());
-    let values: Vec<Vec<f64>> =
-        heads.iter().map(|a| heads.iter().map(|b| value(*a, *b)).collect()).collect();
-    let map = HeatMap::new("Inconsistency of labels, Incon(u1, u2)", ("label", names()), ("label", names()), values)
-        .per_cent()
-        .decimals(1);
+    let values: Vec<Vec<f64>> = heads
+        .iter()
+        .map(|a| heads.iter().map(|b| value(*a, *b)).collect())
+        .collect();
+    let map = HeatMap::new(
+        "Inconsistency of labels, Incon(u1, u2)",
+        ("label", names()),
+        ("label", names()),
+        values,
+    )
+    .per_cent()
+    .decimals(1);
     let mut table = Table::new(
         "Share of utterances whose labels differ, with 95 % intervals",
-        [Column::text("labels"), Column::number("Incon", 4), Column::number("utterances", 0)],
+        [
+            Column::text("labels"),
+            Column::number("Incon", 4),
+            Column::number("utterances", 0),
+        ],
     );
     for p in &found.inconsistency.pairs {
         table.push([
@@ -86,7 +101,13 @@ fn modalities(found: &LabelStats) -> Vec<Head> {
 
 fn per_class(found: &LabelStats) -> Section {
     let classes = found.tally.classes();
-    let of = |head: Head| found.inconsistency.per_class.iter().filter(move |c| c.modality == head);
+    let of = |head: Head| {
+        found
+            .inconsistency
+            .per_class
+            .iter()
+            .filter(move |c| c.modality == head)
+    };
     let heads = modalities(found);
     let mut bars = BarChart::new(
         "Inconsistency with the multimodal label, Incon(u, m; y)",
@@ -95,15 +116,19 @@ fn per_class(found: &LabelStats) -> Section {
         classes.to_vec(),
     );
     for head in &heads {
-        let values: Vec<(f64, [f64; 2])> =
-            of(*head).map(|c| (100.0 * c.value, c.ci.map(|v| 100.0 * v))).collect();
+        let values: Vec<(f64, [f64; 2])> = of(*head)
+            .map(|c| (100.0 * c.value, c.ci.map(|v| 100.0 * v)))
+            .collect();
         bars = bars.series(head.as_str(), values);
     }
     let map = HeatMap::new(
         "Inconsistency per modality and class",
         ("modality", heads.iter().map(|h| h.as_str())),
         ("multimodal label", classes.to_vec()),
-        heads.iter().map(|head| of(*head).map(|c| c.value).collect()).collect::<Vec<Vec<f64>>>(),
+        heads
+            .iter()
+            .map(|head| of(*head).map(|c| c.value).collect())
+            .collect::<Vec<Vec<f64>>>(),
     )
     .per_cent()
     .decimals(1);
@@ -124,7 +149,9 @@ fn taken_for(found: &LabelStats) -> Section {
          cent.",
     );
     for head in modalities(found) {
-        let Some(table) = found.tally.table(Head::Multimodal, head) else { continue };
+        let Some(table) = found.tally.table(Head::Multimodal, head) else {
+            continue;
+        };
         let values = table.iter().map(|row| {
             let n: u64 = row.iter().sum();
             row.iter().map(|count| *count as f64 / n as f64).collect()
@@ -169,8 +196,14 @@ fn conflicts(found: &LabelStats) -> Section {
         std::iter::once(Column::text("id")).chain(columns.iter().map(|h| Column::text(h.as_str()))),
     );
     for conflict in found.conflicts.iter().take(MAX_LISTED) {
-        let labels = columns.iter().map(|head| conflict.labels.get(head).cloned().unwrap_or_default());
-        table.push(std::iter::once(conflict.id.clone()).chain(labels).map(Cell::from));
+        let labels = columns
+            .iter()
+            .map(|head| conflict.labels.get(head).cloned().unwrap_or_default());
+        table.push(
+            std::iter::once(conflict.id.clone())
+                .chain(labels)
+                .map(Cell::from),
+        );
     }
     let listed = found.conflicts.len().min(MAX_LISTED);
     Section::new("Conflicts")
@@ -195,7 +228,11 @@ pub(crate) fn card(card: &DataCard) -> Report {
         about = about.paragraph(card.description.trim());
     }
     let mut facts = Table::new("", [Column::text(""), Column::text("")]);
-    for (name, value) in [("version", &card.version), ("licence", &card.licence), ("citation", &card.citation)] {
+    for (name, value) in [
+        ("version", &card.version),
+        ("licence", &card.licence),
+        ("citation", &card.citation),
+    ] {
         facts.push([Cell::from(name), Cell::from(or_unknown(value))]);
     }
     let mut report = Report::new(format!("Data card: {}", s.name))
@@ -235,15 +272,32 @@ fn splits(card: &DataCard) -> Section {
 }
 
 fn modality_section(card: &DataCard) -> Section {
-    let numbers = ["width", "utterances", "frames", "shortest", "median", "longest"];
+    let numbers = [
+        "width",
+        "utterances",
+        "frames",
+        "shortest",
+        "median",
+        "longest",
+    ];
     let columns = [Column::text("modality"), Column::text("extractor")]
         .into_iter()
         .chain(numbers.map(|name| Column::number(name, 0)));
     let mut table = Table::new("", columns);
     for (modality, x) in &card.stats.modalities {
         let q = &x.lengths;
-        let extractor = card.extractors.get(modality).map_or("not stated", String::as_str);
-        let values = [x.dim as f64, x.utterances as f64, x.frames as f64, q.min as f64, q.median as f64, q.max as f64];
+        let extractor = card
+            .extractors
+            .get(modality)
+            .map_or("not stated", String::as_str);
+        let values = [
+            x.dim as f64,
+            x.utterances as f64,
+            x.frames as f64,
+            q.min as f64,
+            q.median as f64,
+            q.max as f64,
+        ];
         let words = [Cell::from(modality.as_str()), Cell::from(extractor)];
         table.push(words.into_iter().chain(values.map(Cell::from)));
     }
@@ -253,7 +307,14 @@ fn modality_section(card: &DataCard) -> Section {
 fn label_section(card: &DataCard) -> Section {
     let mut section = Section::new("Labels");
     let total = |c: &SplitCounts| (c.train + c.valid + c.test + c.unassigned) as f64;
-    let names = card.stats.classes.values().next().into_iter().flatten().map(|c| c.class.clone());
+    let names = card
+        .stats
+        .classes
+        .values()
+        .next()
+        .into_iter()
+        .flatten()
+        .map(|c| c.class.clone());
     let mut bars = BarChart::new("Utterances per class", "class", "utterances", names);
     for (head, classes) in &card.stats.classes {
         let counts: Vec<f64> = classes.iter().map(|c| total(&c.splits)).collect();
@@ -273,7 +334,10 @@ fn label_section(card: &DataCard) -> Section {
             [Column::text("labels"), Column::number("differ", 4)],
         );
         for p in &card.inconsistency.pairs {
-            table.push([Cell::from(format!("{} and {}", p.a, p.b)), Cell::from((p.value, p.ci))]);
+            table.push([
+                Cell::from(format!("{} and {}", p.a, p.b)),
+                Cell::from((p.value, p.ci)),
+            ]);
         }
         section = section.table(table);
     }

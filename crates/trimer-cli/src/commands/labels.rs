@@ -123,7 +123,11 @@ fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
         classes: args.classes.clone(),
         max_conflicts: args.max_conflicts,
     };
-    let mut list = args.conflicts.as_deref().map(ConflictFile::create).transpose()?;
+    let mut list = args
+        .conflicts
+        .as_deref()
+        .map(ConflictFile::create)
+        .transpose()?;
     let mut on_conflict = |id: &str, labels: &HeadMap<Option<&str>>| match &mut list {
         Some(file) => file.write(id, labels),
         None => Ok(()),
@@ -192,7 +196,13 @@ fn show_stats(found: &LabelStats) {
     if !pairs.is_empty() {
         let rows: Vec<Vec<String>> = pairs
             .iter()
-            .map(|p| vec![format!("{} and {}", p.a, p.b), share(p.value, p.ci), p.n.to_string()])
+            .map(|p| {
+                vec![
+                    format!("{} and {}", p.a, p.b),
+                    share(p.value, p.ci),
+                    p.n.to_string(),
+                ]
+            })
             .collect();
         ui::data(&ui::table(&["Incon", "labels differ", "utterances"], &rows));
     }
@@ -202,11 +212,21 @@ fn show_stats(found: &LabelStats) {
             .iter()
             .map(|c| {
                 let n = c.n.to_string();
-                vec![c.modality.to_string(), c.class.clone(), share(c.value, c.ci), n]
+                vec![
+                    c.modality.to_string(),
+                    c.class.clone(),
+                    share(c.value, c.ci),
+                    n,
+                ]
             })
             .collect();
         ui::data(&ui::table(
-            &["modality", "multimodal label", "label differs", "utterances"],
+            &[
+                "modality",
+                "multimodal label",
+                "label differs",
+                "utterances",
+            ],
             &rows,
         ));
     }
@@ -332,10 +352,17 @@ fn aggregate(args: &AggregateArgs) -> anyhow::Result<Answer> {
 
 /// What is worth keeping beside the labels.
 fn summary(votes: &Votes, found: &Aggregation) -> Value {
-    let columns = || found.columns.iter().filter_map(|(h, c)| Some((h, c.as_ref()?)));
+    let columns = || {
+        found
+            .columns
+            .iter()
+            .filter_map(|(h, c)| Some((h, c.as_ref()?)))
+    };
     let states: BTreeMap<Head, _> = columns().map(|(h, c)| (h, c.states)).collect();
     let agreement: BTreeMap<Head, _> = columns().map(|(h, c)| (h, &c.agreement)).collect();
-    let complete = (0..votes.utterances.len()).filter(|k| found.is_complete(*k)).count();
+    let complete = (0..votes.utterances.len())
+        .filter(|k| found.is_complete(*k))
+        .count();
     json!({
         "rule": found.rule,
         "utterances": votes.utterances.len(),
@@ -395,24 +422,51 @@ fn decisions(votes: &Votes, found: &Aggregation) -> Vec<Value> {
 }
 
 fn show_aggregation(votes: &Votes, found: &Aggregation) {
-    let columns = || found.columns.iter().filter_map(|(h, c)| Some((h, c.as_ref()?)));
+    let columns = || {
+        found
+            .columns
+            .iter()
+            .filter_map(|(h, c)| Some((h, c.as_ref()?)))
+    };
     let rows: Vec<Vec<String>> = columns()
         .map(|(head, c)| {
             let s = &c.states;
-            let n = [s.accepted, s.discarded, s.tie, s.below_threshold, s.needs_fourth_vote, s.needs_votes];
-            std::iter::once(head.to_string()).chain(n.map(|n| n.to_string())).collect()
+            let n = [
+                s.accepted,
+                s.discarded,
+                s.tie,
+                s.below_threshold,
+                s.needs_fourth_vote,
+                s.needs_votes,
+            ];
+            std::iter::once(head.to_string())
+                .chain(n.map(|n| n.to_string()))
+                .collect()
         })
         .collect();
     ui::data(&ui::table(
-        &["modality", "accepted", "discarded", "tie", "below threshold", "needs fourth vote", "needs votes"],
+        &[
+            "modality",
+            "accepted",
+            "discarded",
+            "tie",
+            "below threshold",
+            "needs fourth vote",
+            "needs votes",
+        ],
         &rows,
     ));
     let mut rows = Vec::new();
     for (head, c) in columns() {
         let a = &c.agreement;
         let estimate = |e: &labels::Estimate| share(e.value, e.ci);
-        let row = |class: &str, kappa, alpha| vec![head.to_string(), class.to_owned(), kappa, alpha];
-        rows.push(row("all", estimate(&a.fleiss_kappa), estimate(&a.krippendorff_alpha)));
+        let row =
+            |class: &str, kappa, alpha| vec![head.to_string(), class.to_owned(), kappa, alpha];
+        rows.push(row(
+            "all",
+            estimate(&a.fleiss_kappa),
+            estimate(&a.krippendorff_alpha),
+        ));
         for class in &a.per_class {
             let (kappa, alpha) = (&class.fleiss_kappa, &class.krippendorff_alpha);
             rows.push(row(&class.class, estimate(kappa), estimate(alpha)));
@@ -422,7 +476,9 @@ fn show_aggregation(votes: &Votes, found: &Aggregation) {
         &["modality", "class", "Fleiss' kappa", "Krippendorff's alpha"],
         &rows,
     ));
-    let complete = (0..votes.utterances.len()).filter(|k| found.is_complete(*k)).count();
+    let complete = (0..votes.utterances.len())
+        .filter(|k| found.is_complete(*k))
+        .count();
     ui::data(&format!(
         "{} votes on {} utterances; rule {}: {complete} utterances have every label, {} votes are still needed",
         votes.n_votes(),
@@ -443,10 +499,16 @@ fn write_results(
     found: &Aggregation,
     summary: &Value,
 ) -> anyhow::Result<()> {
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = out
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let context = || format!("cannot write `{}`", out.display());
     fs::create_dir_all(parent).with_context(context)?;
-    let part = tempfile::Builder::new().prefix(".labels-").tempdir_in(parent).with_context(context)?;
+    let part = tempfile::Builder::new()
+        .prefix(".labels-")
+        .tempdir_in(parent)
+        .with_context(context)?;
     let tables = [
         ("labels", hard_columns(votes, found, args.complete)),
         ("soft", soft_columns(votes, found)),
@@ -454,20 +516,30 @@ fn write_results(
     for (name, columns) in &tables {
         if args.parquet {
             let file = File::create(part.path().join(format!("{name}.parquet")))?;
-            write_columns(&file, name, columns).map_err(anyhow::Error::msg).with_context(context)?;
+            write_columns(&file, name, columns)
+                .map_err(anyhow::Error::msg)
+                .with_context(context)?;
         } else {
             write_csv(&part.path().join(format!("{name}.csv")), columns).with_context(context)?;
         }
     }
-    let mut open = BufWriter::new(File::create(part.path().join("todo.csv")).with_context(context)?);
+    let mut open =
+        BufWriter::new(File::create(part.path().join("todo.csv")).with_context(context)?);
     writeln!(open, "id,modality,state,votes,missing_votes")?;
     for row in todo(votes, found) {
         let text = |key: &str| quoted(row[key].as_str().unwrap_or_default()).into_owned();
         let (id, modality, state) = (text("id"), text("modality"), text("state"));
-        writeln!(open, "{id},{modality},{state},{},{}", row["votes"], row["missing_votes"])?;
+        writeln!(
+            open,
+            "{id},{modality},{state},{},{}",
+            row["votes"], row["missing_votes"]
+        )?;
     }
     open.flush()?;
-    fs::write(part.path().join("summary.json"), serde_json::to_string_pretty(summary)?)?;
+    fs::write(
+        part.path().join("summary.json"),
+        serde_json::to_string_pretty(summary)?,
+    )?;
     let part = part.keep();
     readable_by_others(&part);
     fs::rename(&part, out).with_context(context)?;
@@ -494,8 +566,15 @@ fn hard_columns(votes: &Votes, found: &Aggregation, complete: bool) -> Vec<(Stri
     let ids = Column::text(rows.iter().map(|k| Some(votes.utterances[*k].as_str())));
     let mut columns = vec![("id".to_owned(), ids)];
     for head in votes.heads() {
-        let label = |k: &usize| found.labels[*k].get(head).map(|c| votes.classes[c as usize].as_str());
-        columns.push((label_column(head).to_owned(), Column::text(rows.iter().map(label))));
+        let label = |k: &usize| {
+            found.labels[*k]
+                .get(head)
+                .map(|c| votes.classes[c as usize].as_str())
+        };
+        columns.push((
+            label_column(head).to_owned(),
+            Column::text(rows.iter().map(label)),
+        ));
     }
     columns
 }
@@ -505,18 +584,45 @@ fn soft_columns(votes: &Votes, found: &Aggregation) -> Vec<(String, Column)> {
     let mut rows = Vec::new();
     for (head, column) in found.columns.iter() {
         let decisions = column.iter().flat_map(|c| &c.decisions);
-        rows.extend(votes.columns.get(head).iter().zip(decisions).map(|(b, d)| (head, b, d)));
+        rows.extend(
+            votes
+                .columns
+                .get(head)
+                .iter()
+                .zip(decisions)
+                .map(|(b, d)| (head, b, d)),
+        );
     }
-    let label = |d: &labels::Decision| d.verdict.label().map(|k| votes.classes[k as usize].as_str());
+    let label = |d: &labels::Decision| {
+        d.verdict
+            .label()
+            .map(|k| votes.classes[k as usize].as_str())
+    };
     let id = |b: &labels::Ballot| votes.utterances[b.utterance as usize].as_str();
     let mut columns = vec![
-        ("id".to_owned(), Column::text(rows.iter().map(|(_, b, _)| Some(id(b))))),
-        ("modality".to_owned(), Column::text(rows.iter().map(|(h, _, _)| Some(h.as_str())))),
-        ("state".to_owned(), Column::text(rows.iter().map(|(_, _, d)| Some(d.verdict.state())))),
-        ("label".to_owned(), Column::text(rows.iter().map(|(_, _, d)| label(d)))),
+        (
+            "id".to_owned(),
+            Column::text(rows.iter().map(|(_, b, _)| Some(id(b)))),
+        ),
+        (
+            "modality".to_owned(),
+            Column::text(rows.iter().map(|(h, _, _)| Some(h.as_str()))),
+        ),
+        (
+            "state".to_owned(),
+            Column::text(rows.iter().map(|(_, _, d)| Some(d.verdict.state()))),
+        ),
+        (
+            "label".to_owned(),
+            Column::text(rows.iter().map(|(_, _, d)| label(d))),
+        ),
         (
             "votes".to_owned(),
-            Column::Int64(rows.iter().map(|(_, b, _)| Some(b.votes.len() as i64)).collect()),
+            Column::Int64(
+                rows.iter()
+                    .map(|(_, b, _)| Some(b.votes.len() as i64))
+                    .collect(),
+            ),
         ),
     ];
     for (k, class) in votes.classes.iter().enumerate() {

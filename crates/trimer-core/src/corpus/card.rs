@@ -72,7 +72,10 @@ impl Corpus {
     pub fn card(&self) -> DataCard {
         let info = self.info();
         let of_modalities = |f: &dyn Fn(Modality) -> Option<String>| {
-            Modality::ALL.into_iter().filter_map(|m| Some((m, f(m)?))).collect()
+            Modality::ALL
+                .into_iter()
+                .filter_map(|m| Some((m, f(m)?)))
+                .collect()
         };
         DataCard {
             stats: self.stats(),
@@ -157,7 +160,11 @@ impl Leakage {
     pub fn findings(&self) -> [(&'static str, &Leak, bool); 3] {
         [
             ("speakers", &self.speakers, self.speakers_known),
-            ("conversations", &self.conversations, self.conversations_known),
+            (
+                "conversations",
+                &self.conversations,
+                self.conversations_known,
+            ),
             ("transcripts", &self.transcripts, self.transcripts_known),
         ]
     }
@@ -168,14 +175,23 @@ pub fn leak_sentence(what: &str, leak: &Leak, known: bool) -> String {
     match (known, leak.count) {
         (false, _) => format!("{what}: not stated, so leakage cannot be ruled out"),
         (true, 0) => format!("{what}: none in two splits"),
-        (true, n) => format!("{what}: {n} in two splits or more ({})", leak.examples.join(", ")),
+        (true, n) => format!(
+            "{what}: {n} in two splits or more ({})",
+            leak.examples.join(", ")
+        ),
     }
 }
 
 /// Text that stays in its cell of a Markdown table.
 fn cell(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    plain.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
+    let plain: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    plain
+        .replace('\\', "\\\\")
+        .replace('|', "\\|")
+        .replace('<', "&lt;")
 }
 
 fn table(out: &mut String, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
@@ -197,7 +213,13 @@ impl DataCard {
         if !self.description.is_empty() {
             let _ = writeln!(out, "{}\n", self.description.trim());
         }
-        let or_unknown = |text: &str| if text.is_empty() { "not stated".into() } else { text.to_owned() };
+        let or_unknown = |text: &str| {
+            if text.is_empty() {
+                "not stated".into()
+            } else {
+                text.to_owned()
+            }
+        };
         table(
             &mut out,
             &["", ""],
@@ -214,7 +236,9 @@ impl DataCard {
         out.push_str("## Splits\n\n");
         let counts = |name: &str, c: &SplitCounts| {
             let n = [c.train, c.valid, c.test, c.unassigned];
-            std::iter::once(name.to_owned()).chain(n.map(|n| n.to_string())).collect()
+            std::iter::once(name.to_owned())
+                .chain(n.map(|n| n.to_string()))
+                .collect()
         };
         table(
             &mut out,
@@ -231,13 +255,25 @@ impl DataCard {
         out.push_str("\n## Modalities\n\n");
         table(
             &mut out,
-            &["modality", "width", "extractor", "frames per second", "utterances", "frames", "shortest", "median", "longest"],
+            &[
+                "modality",
+                "width",
+                "extractor",
+                "frames per second",
+                "utterances",
+                "frames",
+                "shortest",
+                "median",
+                "longest",
+            ],
             s.modalities.iter().map(|(m, x)| {
                 vec![
                     m.to_string(),
                     x.dim.to_string(),
                     or_unknown(self.extractors.get(m).map_or("", String::as_str)),
-                    self.rates_hz.get(m).map_or_else(|| "not stated".to_owned(), ToString::to_string),
+                    self.rates_hz
+                        .get(m)
+                        .map_or_else(|| "not stated".to_owned(), ToString::to_string),
                     x.utterances.to_string(),
                     x.frames.to_string(),
                     x.lengths.min.to_string(),
@@ -262,18 +298,34 @@ impl DataCard {
                 out,
                 &[&title, "train", "valid", "test", "without split"],
                 classes.iter().map(|c| {
-                    let n = [c.splits.train, c.splits.valid, c.splits.test, c.splits.unassigned];
-                    std::iter::once(c.class.clone()).chain(n.map(|n| n.to_string())).collect()
+                    let n = [
+                        c.splits.train,
+                        c.splits.valid,
+                        c.splits.test,
+                        c.splits.unassigned,
+                    ];
+                    std::iter::once(c.class.clone())
+                        .chain(n.map(|n| n.to_string()))
+                        .collect()
                 }),
             );
         }
         if !s.scores.is_empty() {
             table(
                 out,
-                &["score", "lowest", "lower quartile", "median", "upper quartile", "highest"],
+                &[
+                    "score",
+                    "lowest",
+                    "lower quartile",
+                    "median",
+                    "upper quartile",
+                    "highest",
+                ],
                 s.scores.iter().map(|(head, q)| {
                     let n = [q.min, q.lower_quartile, q.median, q.upper_quartile, q.max];
-                    std::iter::once(head.to_string()).chain(n.map(|n| n.to_string())).collect()
+                    std::iter::once(head.to_string())
+                        .chain(n.map(|n| n.to_string()))
+                        .collect()
                 }),
             );
         }
@@ -281,7 +333,9 @@ impl DataCard {
             table(
                 out,
                 &["yes/no label", "yes", "no"],
-                s.binary.iter().map(|(name, [yes, no])| vec![name.clone(), yes.to_string(), no.to_string()]),
+                s.binary
+                    .iter()
+                    .map(|(name, [yes, no])| vec![name.clone(), yes.to_string(), no.to_string()]),
             );
         }
         if self.inconsistency.pairs.is_empty() {
@@ -326,8 +380,20 @@ mod tests {
             utterance(Split::Valid, "bob", None, "well"),
             utterance(Split::Valid, "bob", None, " "),
         ]);
-        assert_eq!(found.speakers, Leak { count: 1, examples: vec!["bob".into()] });
-        assert_eq!(found.transcripts, Leak { count: 1, examples: vec!["i am fine".into()] });
+        assert_eq!(
+            found.speakers,
+            Leak {
+                count: 1,
+                examples: vec!["bob".into()]
+            }
+        );
+        assert_eq!(
+            found.transcripts,
+            Leak {
+                count: 1,
+                examples: vec!["i am fine".into()]
+            }
+        );
         assert!(found.speakers_known && !found.conversations_known);
         let sentence = leak_sentence("conversations", &found.conversations, false);
         assert!(sentence.contains("cannot be ruled out"), "{sentence}");
@@ -340,11 +406,22 @@ mod tests {
         let path = synth::write(&spec, &dir.path().join("c"), &mut |_, _| {}).unwrap();
         let card = Corpus::open(path).unwrap().card();
         let s = card.speakers_per_split;
-        assert_eq!(s.train + s.valid + s.test, card.stats.speakers, "no speaker is in two splits");
+        assert_eq!(
+            s.train + s.valid + s.test,
+            card.stats.speakers,
+            "no speaker is in two splits"
+        );
         assert_eq!(card.leakage.speakers.count, 0);
         assert_eq!(card.inconsistency.pairs.len(), 6);
         let text = card.to_markdown();
-        for part in ["# synth-small", "| utterances | 750 |", "## Splits", "## Modalities", "## Labels", "text and audio"] {
+        for part in [
+            "# synth-small",
+            "| utterances | 750 |",
+            "## Splits",
+            "## Modalities",
+            "## Labels",
+            "text and audio",
+        ] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
         let json = serde_json::to_value(&card).unwrap();

@@ -1,8 +1,6 @@
 //! All ballots of a corpus through one rule, with what it left open.
 
-use super::{
-    Agreement, Decision, LabelError, RuleOptions, Verdict, Votes, agreement, rules::rule,
-};
+use super::{Agreement, Decision, LabelError, RuleOptions, Verdict, Votes, agreement, rules::rule};
 use crate::{Head, HeadMap, stats::BootstrapOptions};
 use serde::Serialize;
 
@@ -107,7 +105,9 @@ pub fn aggregate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::{Expected, formats::VoteFormat, formats::votes::LongVotes, rows::tests::rows_of};
+    use crate::labels::{
+        Expected, formats::VoteFormat, formats::votes::LongVotes, rows::tests::rows_of,
+    };
 
     fn votes(text: &str) -> Votes {
         LongVotes
@@ -116,7 +116,10 @@ mod tests {
     }
 
     fn run(votes: &Votes, rule: &str) -> Result<Aggregation, LabelError> {
-        let bootstrap = BootstrapOptions { n_resamples: 20, ..BootstrapOptions::default() };
+        let bootstrap = BootstrapOptions {
+            n_resamples: 20,
+            ..BootstrapOptions::default()
+        };
         aggregate(votes, rule, &RuleOptions::default(), &bootstrap)
     }
 
@@ -146,7 +149,10 @@ mod tests {
         assert_eq!(joint.states.needs_fourth_vote, 1);
         assert_eq!(joint.decisions[0].soft, [0.75, 0.25, 0.0]);
         assert!(found.columns.text.is_none());
-        assert_eq!([0, 1, 2].map(|k| found.is_complete(k)), [true, false, false]);
+        assert_eq!(
+            [0, 1, 2].map(|k| found.is_complete(k)),
+            [true, false, false]
+        );
 
         let majority = run(&votes, "majority").unwrap();
         let states = majority.columns.audio.as_ref().unwrap().states;
@@ -160,7 +166,9 @@ mod tests {
 
     #[test]
     fn a_fifth_vote_is_too_much_for_the_rule_of_the_paper() {
-        let text = (0..5).fold("id,annotator,label\n".to_owned(), |t, k| t + &format!("u1,a{k},x\n"));
+        let text = (0..5).fold("id,annotator,label\n".to_owned(), |t, k| {
+            t + &format!("u1,a{k},x\n")
+        });
         let error = run(&votes(&text), "lfmim").unwrap_err();
         assert_eq!(
             error.to_string(),

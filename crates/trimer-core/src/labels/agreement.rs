@@ -150,7 +150,10 @@ impl Sums {
                 }
             })
             .collect();
-        Self { patterns, n_classes }
+        Self {
+            patterns,
+            n_classes,
+        }
     }
 
     /// Items, votes and per class the three sums of the parts.
@@ -183,7 +186,11 @@ impl Sums {
         let (items, votes, classes) = self.accumulate(multiplicities);
         // 0 / 0 is the undefined case, a chance that always agrees
         let ratio = |observed: f64, expected: f64| {
-            if expected > 0.0 { 1.0 - observed / expected } else { f64::NAN }
+            if expected > 0.0 {
+                1.0 - observed / expected
+            } else {
+                f64::NAN
+            }
         };
         let sum = |f: &dyn Fn(&[f64; 3]) -> f64| classes.iter().map(f).sum::<f64>();
         let mean_unlike = sum(&|c| c[1]) / items;
@@ -281,15 +288,22 @@ mod tests {
         ];
         let found = agreement(table.map(Vec::from), &classes(5), &quick());
         assert!((found.observed.value - 0.3780219780219780).abs() < 1e-12);
-        assert!((found.fleiss_kappa.value - 0.2099306857139742).abs() < 1e-6, "{found:?}");
+        assert!(
+            (found.fleiss_kappa.value - 0.2099306857139742).abs() < 1e-6,
+            "{found:?}"
+        );
         // with n votes on each of N items: alpha = 1 - (1 - kappa) (nN - 1) / (nN)
         let alpha = 1.0 - (1.0 - found.fleiss_kappa.value) * 139.0 / 140.0;
         assert!((found.krippendorff_alpha.value - alpha).abs() < 1e-12);
         // kappa is the mean of the classes' kappas, weighted by p (1 - p)
         let weight = |c: &ClassAgreement| c.share * (1.0 - c.share);
         let total: f64 = found.per_class.iter().map(weight).sum();
-        let mean: f64 =
-            found.per_class.iter().map(|c| weight(c) * c.fleiss_kappa.value).sum::<f64>() / total;
+        let mean: f64 = found
+            .per_class
+            .iter()
+            .map(|c| weight(c) * c.fleiss_kappa.value)
+            .sum::<f64>()
+            / total;
         assert!((mean - found.fleiss_kappa.value).abs() < 1e-12);
     }
 
@@ -321,18 +335,37 @@ mod tests {
         assert!(one.fleiss_kappa.value.is_nan() && one.krippendorff_alpha.value.is_nan());
         let none = agreement([], &classes(2), &quick());
         assert!(none.fleiss_kappa.value.is_nan() && none.observed.value.is_nan());
-        assert_eq!(serde_json::to_value(&none).unwrap()["fleiss_kappa"]["value"], serde_json::Value::Null);
+        assert_eq!(
+            serde_json::to_value(&none).unwrap()["fleiss_kappa"]["value"],
+            serde_json::Value::Null
+        );
     }
 
     #[test]
     fn the_interval_holds_the_value_and_does_not_change() {
         let items: Vec<Vec<u32>> = (0..300u32)
-            .map(|i| if i % 3 == 0 { vec![2, 1, i % 2] } else { vec![3, 0, u32::from(i % 7 == 0) * 3] })
+            .map(|i| {
+                if i % 3 == 0 {
+                    vec![2, 1, i % 2]
+                } else {
+                    vec![3, 0, u32::from(i % 7 == 0) * 3]
+                }
+            })
             .collect();
-        let options = BootstrapOptions { n_resamples: 400, ..BootstrapOptions::default() };
+        let options = BootstrapOptions {
+            n_resamples: 400,
+            ..BootstrapOptions::default()
+        };
         let found = agreement(items.clone(), &classes(3), &options);
-        let Estimate { value, ci: [low, high] } = found.fleiss_kappa;
-        assert!(low < value && value < high && high - low < 0.4, "{:?}", found.fleiss_kappa);
+        let Estimate {
+            value,
+            ci: [low, high],
+        } = found.fleiss_kappa;
+        assert!(
+            low < value && value < high && high - low < 0.4,
+            "{:?}",
+            found.fleiss_kappa
+        );
         assert_eq!(found, agreement(items, &classes(3), &options));
     }
 

@@ -181,7 +181,11 @@ impl LabelTally {
             (_, Some(k)) => Box::new(move |i, j| self.pairs[k][j * STRIDE + i]),
             _ => Box::new(move |i, j| if i == j { self.columns.get(a)[i] } else { 0 }),
         };
-        Some((0..n).map(|i| (0..n).map(|j| cell(i, j)).collect()).collect())
+        Some(
+            (0..n)
+                .map(|i| (0..n).map(|j| cell(i, j)).collect())
+                .collect(),
+        )
     }
 
     /// The same counts with the classes in alphabetical order.
@@ -207,7 +211,9 @@ impl LabelTally {
     pub fn inconsistency(&self) -> Inconsistency {
         let mut found = Inconsistency::default();
         for (a, b) in PAIRS {
-            let Some(table) = self.table(a, b) else { continue };
+            let Some(table) = self.table(a, b) else {
+                continue;
+            };
             let n: u64 = table.iter().flatten().sum();
             let same: u64 = (0..table.len()).map(|k| table[k][k]).sum();
             found.pairs.push(PairInconsistency {
@@ -299,7 +305,10 @@ mod tests {
         assert_eq!(pair(Audio, Multimodal), (1.0 / 5.0, 5)); // 10
         assert_eq!(pair(Vision, Multimodal), (2.0 / 5.0, 5)); // 01, 21
         let class = |modality, class: &str| {
-            let c = found.per_class.iter().find(|c| c.modality == modality && c.class == class);
+            let c = found
+                .per_class
+                .iter()
+                .find(|c| c.modality == modality && c.class == class);
             c.map(|c| (c.value, c.n)).unwrap()
         };
         assert_eq!(class(Text, "y"), (1.0 / 3.0, 3)); // m = y: 1101 11-1 0-21
@@ -314,7 +323,10 @@ mod tests {
         let found = tally().distributions();
         let audio = &found[&Head::Audio];
         assert_eq!((audio.n, audio.missing), (5, 1));
-        assert_eq!(audio.classes.iter().map(|c| c.count).collect::<Vec<_>>(), [1, 3, 1]);
+        assert_eq!(
+            audio.classes.iter().map(|c| c.count).collect::<Vec<_>>(),
+            [1, 3, 1]
+        );
         assert_eq!(audio.classes[1].share, 0.6);
     }
 
@@ -334,7 +346,10 @@ mod tests {
     fn sorting_the_classes_changes_no_number() {
         let mut other = LabelTally::new(Vec::new());
         let names = ["x", "y", "z"];
-        let order: Vec<u32> = ["z", "x", "y"].iter().map(|n| other.class(n).unwrap()).collect();
+        let order: Vec<u32> = ["z", "x", "y"]
+            .iter()
+            .map(|n| other.class(n).unwrap())
+            .collect();
         assert_eq!(order, [0, 1, 2]);
         for text in ROWS {
             let labels = row(text).map(|_, l| l.map(|k| other.class(names[k as usize]).unwrap()));

@@ -207,7 +207,10 @@ impl Rows {
     ///
     /// # Errors
     /// [`LabelError::Refused`] with the line, for a row that is no row of this table.
-    #[expect(clippy::should_implement_trait, reason = "it lends, which an iterator cannot")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it lends, which an iterator cannot"
+    )]
     pub fn next(&mut self) -> Result<bool, LabelError> {
         let more = match &self.source {
             Source::Csv { .. } => self.read_csv()?,
@@ -277,11 +280,8 @@ impl Rows {
         let record = &mut self.record;
         loop {
             let buffer = input.fill_buf().map_err(io)?;
-            let (result, n_in, n_out, n_ends) = reader.read_record(
-                buffer,
-                &mut record.bytes[bytes..],
-                &mut record.ends[ends..],
-            );
+            let (result, n_in, n_out, n_ends) =
+                reader.read_record(buffer, &mut record.bytes[bytes..], &mut record.ends[ends..]);
             input.consume(n_in);
             bytes += n_out;
             ends += n_ends;
@@ -289,9 +289,11 @@ impl Rows {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if record.bytes.len() >= MAX_RECORD_BYTES => {
-                    return Err(refuse(format!("more than {MAX_RECORD_BYTES} bytes in one row"))
-                        .hint("a quote that is opened must be closed")
-                        .into());
+                    return Err(
+                        refuse(format!("more than {MAX_RECORD_BYTES} bytes in one row"))
+                            .hint("a quote that is opened must be closed")
+                            .into(),
+                    );
                 }
                 ReadRecordResult::OutputFull => record.bytes.resize(record.bytes.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull if record.ends.len() >= MAX_COLUMNS => {
@@ -373,7 +375,8 @@ pub(crate) mod tests {
 
     #[test]
     fn lines_are_counted_through_empty_lines_and_quoted_line_ends() {
-        let found = all(b"\xef\xbb\xbfid,label\r\na,x\r\n\r\n\r\n\"b\nb\",\"y,\"\"y\"\nc,z").unwrap();
+        let found =
+            all(b"\xef\xbb\xbfid,label\r\na,x\r\n\r\n\r\n\"b\nb\",\"y,\"\"y\"\nc,z").unwrap();
         let lines: Vec<u64> = found.iter().map(|row| row.0).collect();
         assert_eq!(lines, [2, 5, 7]);
         assert_eq!(found[1].1, ["b\nb", "y,\"y"]);
@@ -386,10 +389,22 @@ pub(crate) mod tests {
         let wide = [b"id,label\n".to_vec(), vec![b','; 3 << 20]].concat();
         let cases: [(&[u8], &str); 7] = [
             (b"", "`t.csv`: line 1: the file is empty"),
-            (b"id,id\n", "`t.csv`: line 1, key `id`: the column occurs twice"),
-            (b"id,label\na\n", "`t.csv`: line 2: 1 cells, the header has 2"),
-            (b"id,label\na,\0\n", "`t.csv`: line 2: a NUL byte, expected text"),
-            (b"id,label\na,b\nc,\xff\xfe\n", "`t.csv`: line 3, key `label`: not UTF-8"),
+            (
+                b"id,id\n",
+                "`t.csv`: line 1, key `id`: the column occurs twice",
+            ),
+            (
+                b"id,label\na\n",
+                "`t.csv`: line 2: 1 cells, the header has 2",
+            ),
+            (
+                b"id,label\na,\0\n",
+                "`t.csv`: line 2: a NUL byte, expected text",
+            ),
+            (
+                b"id,label\na,b\nc,\xff\xfe\n",
+                "`t.csv`: line 3, key `label`: not UTF-8",
+            ),
             (&huge, "`t.csv`: line 2: more than 1048576 bytes in one row"),
             (&wide, "`t.csv`: line 2: more than 4096 cells in one row"),
         ];
@@ -404,7 +419,10 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.parquet");
         let columns = vec![
-            ("id".to_owned(), Column::text([Some("a"), Some("b")].into_iter())),
+            (
+                "id".to_owned(),
+                Column::text([Some("a"), Some("b")].into_iter()),
+            ),
             ("n".to_owned(), Column::Int64(vec![Some(3), None])),
         ];
         crate::store::columns::write_columns(&File::create(&path).unwrap(), "t", &columns).unwrap();

@@ -60,8 +60,7 @@ impl Default for StatsOptions {
 }
 
 /// Called with every conflict, also those beyond the number kept: `(id, names of the labels)`.
-pub type OnConflict<'a> =
-    &'a mut dyn FnMut(&str, &HeadMap<Option<&str>>) -> std::io::Result<()>;
+pub type OnConflict<'a> = &'a mut dyn FnMut(&str, &HeadMap<Option<&str>>) -> std::io::Result<()>;
 
 /// Reads a table row by row; memory does not grow with the number of rows.
 ///
@@ -77,7 +76,10 @@ pub fn table_stats(
     on_conflict: OnConflict<'_>,
 ) -> Result<LabelStats, LabelError> {
     let columns = find_columns(rows, options)?;
-    let id = rows.headers().iter().position(|h| h.eq_ignore_ascii_case("id"));
+    let id = rows
+        .headers()
+        .iter()
+        .position(|h| h.eq_ignore_ascii_case("id"));
     let mut gather = Gather::new(options);
     while rows.next()? {
         let mut labels = HeadMap::default();
@@ -96,7 +98,9 @@ pub fn table_stats(
                     &line
                 }
             };
-            gather.conflict(id, &labels, on_conflict).map_err(cannot_write)?;
+            gather
+                .conflict(id, &labels, on_conflict)
+                .map_err(cannot_write)?;
         }
     }
     if gather.tally.n() == 0 {
@@ -192,7 +196,9 @@ impl Gather {
         let names = labels.map(|_, label| label.map(|k| classes[k as usize].as_str()));
         on_conflict(id, &names)?;
         if self.conflicts.len() < self.max_conflicts {
-            let labels = names.iter().filter_map(|(h, name)| Some((h, (*name)?.to_owned())));
+            let labels = names
+                .iter()
+                .filter_map(|(h, name)| Some((h, (*name)?.to_owned())));
             self.conflicts.push(Conflict {
                 id: id.to_owned(),
                 labels: labels.collect(),
@@ -202,7 +208,11 @@ impl Gather {
     }
 
     fn finish(self) -> LabelStats {
-        let tally = if self.closed { self.tally } else { self.tally.sorted() };
+        let tally = if self.closed {
+            self.tally
+        } else {
+            self.tally.sorted()
+        };
         LabelStats {
             n: tally.n(),
             inconsistency: tally.inconsistency(),
@@ -283,26 +293,58 @@ mod tests {
     fn a_table_with_the_columns_of_a_manifest() {
         let text = "id,label,label_text,label_audio,speaker\n\
                     u1,joy,joy,joy,s1\nu2,joy,anger,joy,s1\nu3,anger,,joy,s2\n";
-        let options = StatsOptions { max_conflicts: 1, ..StatsOptions::default() };
+        let options = StatsOptions {
+            max_conflicts: 1,
+            ..StatsOptions::default()
+        };
         let (found, seen) = stats(text, &options).unwrap();
         assert_eq!((found.n, found.conflicts_total), (3, 2));
-        assert_eq!(seen, ["u2", "u3"], "every conflict is reported, also those not kept");
+        assert_eq!(
+            seen,
+            ["u2", "u3"],
+            "every conflict is reported, also those not kept"
+        );
         assert_eq!(found.conflicts.len(), 1);
         assert_eq!(found.conflicts[0].labels[&Head::Text], "anger");
         assert_eq!(found.tally.classes(), ["anger", "joy"]);
         let json = serde_json::to_value(&found).unwrap();
-        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["n", "inconsistency", "distributions", "conflicts", "conflicts_total"]);
+        let keys: Vec<&str> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "n",
+                "inconsistency",
+                "distributions",
+                "conflicts",
+                "conflicts_total"
+            ]
+        );
         assert_eq!(json["inconsistency"]["pairs"][0]["a"], "text");
         assert_eq!(json["inconsistency"]["pairs"][0]["value"], 0.5);
-        assert_eq!(json["distributions"]["multimodal"]["classes"][1]["count"], 2);
+        assert_eq!(
+            json["distributions"]["multimodal"]["classes"][1]["count"],
+            2
+        );
         assert_eq!(json["conflicts"][0]["labels"]["multimodal"], "joy");
     }
 
     #[test]
     fn names_of_columns_in_several_customs() {
-        for header in ["t,a,v,m", "label_T,label_A,label_V,label", "Text,Voice,Face,Multimodal"] {
-            let (found, seen) = stats(&format!("{header}\nx,x,x,x\nx,y,x,x\n"), &StatsOptions::default()).unwrap();
+        for header in [
+            "t,a,v,m",
+            "label_T,label_A,label_V,label",
+            "Text,Voice,Face,Multimodal",
+        ] {
+            let (found, seen) = stats(
+                &format!("{header}\nx,x,x,x\nx,y,x,x\n"),
+                &StatsOptions::default(),
+            )
+            .unwrap();
             assert_eq!(found.distributions.len(), 4, "{header}");
             assert_eq!(seen, ["3"], "the line stands in for an id");
         }
@@ -325,10 +367,22 @@ mod tests {
         let usual = StatsOptions::default();
         let many: String = (0..300).map(|k| format!("{k}\n")).collect();
         for (text, options, message) in [
-            ("id,x\na,b\n".to_owned(), &usual, "line 1: there is no column of labels"),
+            (
+                "id,x\na,b\n".to_owned(),
+                &usual,
+                "line 1: there is no column of labels",
+            ),
             ("id,label\n".to_owned(), &usual, "there are no rows"),
-            ("label\njoyy\n".to_owned(), &given, "line 2, key `label`: `joyy` is not a class"),
-            (format!("label\n{many}"), &usual, "line 258, key `label`: more than 256 different labels"),
+            (
+                "label\njoyy\n".to_owned(),
+                &given,
+                "line 2, key `label`: `joyy` is not a class",
+            ),
+            (
+                format!("label\n{many}"),
+                &usual,
+                "line 258, key `label`: more than 256 different labels",
+            ),
         ] {
             let error = stats(&text, options).unwrap_err();
             assert!(error.to_string().ends_with(message), "{error}");

@@ -187,7 +187,11 @@ impl Builder {
         annotator: &str,
         label: &str,
     ) -> Result<(), LabelError> {
-        for (what, text) in [("id", id), ("name of the annotator", annotator), ("label", label)] {
+        for (what, text) in [
+            ("id", id),
+            ("name of the annotator", annotator),
+            ("label", label),
+        ] {
             if text.is_empty() {
                 return Err(rows.refuse(format!("the {what} is empty")).id(id).into());
             }
@@ -195,7 +199,10 @@ impl Builder {
         let class = self.class(label, rows)?;
         let Some(index) = self.annotators.get(annotator) else {
             return Err(rows
-                .refuse(format!("`{}` is not an annotator", annotator.escape_debug()))
+                .refuse(format!(
+                    "`{}` is not an annotator",
+                    annotator.escape_debug()
+                ))
                 .id(id)
                 .hint(self.annotators.hint(annotator, "annotators"))
                 .into());
@@ -213,7 +220,10 @@ impl Builder {
                 .into());
         }
         if votes.len() >= MAX_VOTES {
-            return Err(rows.refuse(format!("more than {MAX_VOTES} votes")).id(id).into());
+            return Err(rows
+                .refuse(format!("more than {MAX_VOTES} votes"))
+                .id(id)
+                .into());
         }
         votes.push(Vote {
             annotator: Some(index),

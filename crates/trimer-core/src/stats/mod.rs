@@ -11,9 +11,9 @@ pub mod proportion;
 pub mod student;
 
 pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
-pub use proportion::wilson;
 pub use describe::{Summary, mean, population_std, quantile, sample_std, summarise};
 pub use multiple::holm;
 pub use paired::{
     PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
 };
+pub use proportion::wilson;

@@ -14,8 +14,7 @@ pub fn wilson(hits: u64, n: u64) -> [f64; 2] {
     let share = hits / n;
     let z2 = Z95 * Z95;
     let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half =
-        Z95 * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
+    let half = Z95 * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
     // at the ends the exact bounds are 0 and 1, which rounding would miss
     let low = if hits == 0.0 { 0.0 } else { centre - half };
     let high = if hits == n { 1.0 } else { centre + half };

@@ -62,7 +62,9 @@ impl Column {
         match self {
             Self::Text(v) => {
                 let value = v.get(row).and_then(Option::as_ref);
-                value.map_or_else(String::new, |b| String::from_utf8_lossy(b.data()).into_owned())
+                value.map_or_else(String::new, |b| {
+                    String::from_utf8_lossy(b.data()).into_owned()
+                })
             }
             Self::Float(v) => of(v, row),
             Self::Double(v) => of(v, row),

@@ -93,14 +93,25 @@ impl HeatMap {
         let place = format!("{}, {}", self.rows[i], self.columns[j]);
         let (middle, base) = (x + width / 2.0, y + height / 2.0 + 4.5);
         if !value.is_finite() {
-            svg.rect("grid heat", [x, y, width, height], Some(0.0), Some(&format!("{place}: no value")));
+            svg.rect(
+                "grid heat",
+                [x, y, width, height],
+                Some(0.0),
+                Some(&format!("{place}: no value")),
+            );
             svg.text("muted", middle, base, Anchor::Middle, UNDEFINED);
             return;
         }
         let shade = self.shade(value);
         let tip = format!("{place}: {}{}", self.written(value), self.unit);
         svg.rect("grid heat", [x, y, width, height], Some(shade), Some(&tip));
-        svg.text(class_on_heat(shade), middle, base, Anchor::Middle, &self.written(value));
+        svg.text(
+            class_on_heat(shade),
+            middle,
+            base,
+            Anchor::Middle,
+            &self.written(value),
+        );
     }
 
     /// What the shades mean; returns where it ends.
@@ -111,11 +122,22 @@ impl HeatMap {
         let n = (width / STEP).round().max(1.0);
         for i in 0..n as usize {
             let share = (i as f64 + 0.5) / n;
-            svg.rect("heat", [left + STEP * i as f64, top, STEP, 10.0], Some(share), None);
+            svg.rect(
+                "heat",
+                [left + STEP * i as f64, top, STEP, 10.0],
+                Some(share),
+                None,
+            );
         }
         for (share, anchor) in [(0.0, Anchor::Start), (1.0, Anchor::End)] {
             let label = format!("{}{}", self.written(share * self.top()), self.unit);
-            svg.text("muted small", left + STEP * n * share, top + 24.0, anchor, &label);
+            svg.text(
+                "muted small",
+                left + STEP * n * share,
+                top + 24.0,
+                anchor,
+                &label,
+            );
         }
         top + 32.0
     }
@@ -162,11 +184,20 @@ impl Figure for HeatMap {
             .fold(0.0, f64::max)
             .clamp(40.0, 170.0);
         let n = self.columns.len() as f64;
-        let widest = self.values.iter().flatten().map(|v| text_width(&self.written(*v), 13.0) + 8.0);
+        let widest = self
+            .values
+            .iter()
+            .flatten()
+            .map(|v| text_width(&self.written(*v), 13.0) + 8.0);
         let least = widest.fold(CELL[0], f64::max);
-        let cell = ((room - names_width - 28.0) / n).min(CELL[1]).max(least).floor();
+        let cell = ((room - names_width - 28.0) / n)
+            .min(CELL[1])
+            .max(least)
+            .floor();
         let axis_names = AxisNames::new(self.columns.iter().map(String::as_str), cell);
-        let left = (names_width + 20.0).max(axis_names.overhang - cell / 2.0 + 8.0).round();
+        let left = (names_width + 20.0)
+            .max(axis_names.overhang - cell / 2.0 + 8.0)
+            .round();
         let top = 30.0;
         let row_label = shortened(&self.row_label, 13.0, 170.0);
         svg.text("muted", left - 10.0, top - 12.0, Anchor::End, &row_label);

@@ -46,7 +46,10 @@ impl VoteFormat for CremaD {
                 (6, Some(b'3')) => Head::Multimodal,
                 _ => {
                     return Err(rows
-                        .refuse(format!("`{}` is not the number of a row", row.escape_debug()))
+                        .refuse(format!(
+                            "`{}` is not the number of a row",
+                            row.escape_debug()
+                        ))
                         .hint("expected 1xxxxx (voice), 2xxxxx (face) or 3xxxxx (both)")
                         .into());
                 }

@@ -42,9 +42,11 @@ pub fn read_votes(path: &Path, format: &str, expected: &Expected) -> Result<Vote
 
 /// The place of the first column that has one of these names.
 fn column(rows: &Rows, names: &[&str]) -> Option<usize> {
-    names
-        .iter()
-        .find_map(|name| rows.headers().iter().position(|h| h.eq_ignore_ascii_case(name)))
+    names.iter().find_map(|name| {
+        rows.headers()
+            .iter()
+            .position(|h| h.eq_ignore_ascii_case(name))
+    })
 }
 
 /// The place of a column that must be there.
@@ -104,10 +106,13 @@ fn count(rows: &Rows, column: usize) -> Result<u32, LabelError> {
         return Ok(0);
     }
     cell.parse().map_err(|_| {
-        rows.refuse(format!("`{}` is not a number of votes", cell.escape_debug()))
-            .key(rows.headers()[column].as_str())
-            .hint("expected a whole number of at least 0")
-            .into()
+        rows.refuse(format!(
+            "`{}` is not a number of votes",
+            cell.escape_debug()
+        ))
+        .key(rows.headers()[column].as_str())
+        .hint("expected a whole number of at least 0")
+        .into()
     })
 }
 
@@ -147,7 +152,10 @@ mod tests {
         assert_eq!(votes.classes, ["anger", "joy"], "learnt classes are sorted");
         assert_eq!(votes.columns.audio.len(), 2);
         assert_eq!(votes.columns.audio[0].counts(2), [1, 1]);
-        assert_eq!(votes.heads().collect::<Vec<_>>(), [Head::Audio, Head::Multimodal]);
+        assert_eq!(
+            votes.heads().collect::<Vec<_>>(),
+            [Head::Audio, Head::Multimodal]
+        );
         assert_eq!(votes.n_votes(), 4);
     }
 
@@ -195,8 +203,14 @@ mod tests {
             assert!(found.contains(hint), "{found}");
         }
         for (text, message) in [
-            ("id,annotator,label\nu1,,joy\n", "`t.csv`: line 2, utterance `u1`: the name of the annotator is empty"),
-            ("id,annotator,label\nu1,ann,\n", "`t.csv`: line 2, utterance `u1`: the label is empty"),
+            (
+                "id,annotator,label\nu1,,joy\n",
+                "`t.csv`: line 2, utterance `u1`: the name of the annotator is empty",
+            ),
+            (
+                "id,annotator,label\nu1,ann,\n",
+                "`t.csv`: line 2, utterance `u1`: the label is empty",
+            ),
             ("id,annotator,label\n", "`t.csv`: there are no votes"),
         ] {
             let error = read(&votes::LongVotes, text, &expected).unwrap_err();
@@ -208,15 +222,34 @@ mod tests {
     fn counts_per_class() {
         let text = "id,modality,joy,anger\nu1,audio,2,1\nu1,text,,3\n";
         let votes = read(&counts::Counts, text, &Expected::default()).unwrap();
-        assert_eq!(votes.classes, ["joy", "anger"], "in the order of the columns");
+        assert_eq!(
+            votes.classes,
+            ["joy", "anger"],
+            "in the order of the columns"
+        );
         assert_eq!(votes.columns.audio[0].counts(2), [2, 1]);
         assert_eq!(votes.columns.text[0].counts(2), [0, 3]);
         for (text, message) in [
-            ("id,joy\nu1,2\nu1,2\n", "`t.csv`: line 3, utterance `u1`: the votes on the multimodal label are given already in line 2"),
-            ("id,joy\nu1,1.5\n", "`t.csv`: line 2, key `joy`: `1.5` is not a number of votes"),
-            ("id,joy\nu1,-1\n", "`t.csv`: line 2, key `joy`: `-1` is not a number of votes"),
-            ("id,joy\nu1,0\n", "`t.csv`: line 2, utterance `u1`: 0 votes, expected 1 to 10000"),
-            ("id,joy\nu1,4000000000\n", "`t.csv`: line 2, utterance `u1`: 4000000000 votes, expected 1 to 10000"),
+            (
+                "id,joy\nu1,2\nu1,2\n",
+                "`t.csv`: line 3, utterance `u1`: the votes on the multimodal label are given already in line 2",
+            ),
+            (
+                "id,joy\nu1,1.5\n",
+                "`t.csv`: line 2, key `joy`: `1.5` is not a number of votes",
+            ),
+            (
+                "id,joy\nu1,-1\n",
+                "`t.csv`: line 2, key `joy`: `-1` is not a number of votes",
+            ),
+            (
+                "id,joy\nu1,0\n",
+                "`t.csv`: line 2, utterance `u1`: 0 votes, expected 1 to 10000",
+            ),
+            (
+                "id,joy\nu1,4000000000\n",
+                "`t.csv`: line 2, utterance `u1`: 4000000000 votes, expected 1 to 10000",
+            ),
             ("id\nu1\n", "`t.csv`: line 1: there is no column of counts"),
         ] {
             let error = read(&counts::Counts, text, &Expected::default()).unwrap_err();

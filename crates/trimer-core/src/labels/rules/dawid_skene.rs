@@ -35,7 +35,9 @@ impl Rule for DawidSkene {
         options: &RuleOptions,
     ) -> Result<Vec<Decision>, LabelError> {
         options.check()?;
-        let nameless = ballots.iter().find(|b| b.votes.iter().any(|v| v.annotator.is_none()));
+        let nameless = ballots
+            .iter()
+            .find(|b| b.votes.iter().any(|v| v.annotator.is_none()));
         if let Some(ballot) = nameless {
             return Err(LabelError::Undecidable {
                 rule: self.id(),
@@ -61,8 +63,10 @@ impl Rule for DawidSkene {
 
 /// Posterior of each ballot, `[ballot][class]`.
 fn estimate(ballots: &[Ballot], n_classes: usize, n_annotators: usize) -> Vec<Vec<f64>> {
-    let mut posteriors: Vec<Vec<f64>> =
-        ballots.iter().map(|ballot| shares(&ballot.counts(n_classes))).collect();
+    let mut posteriors: Vec<Vec<f64>> = ballots
+        .iter()
+        .map(|ballot| shares(&ballot.counts(n_classes)))
+        .collect();
     for _ in 0..MAX_ROUNDS {
         let model = Model::fit(ballots, &posteriors, n_classes, n_annotators);
         let mut moved: f64 = 0.0;
@@ -103,7 +107,9 @@ impl Model {
                 *prior += p;
             }
             for vote in &ballot.votes {
-                let Some(annotator) = vote.annotator else { continue };
+                let Some(annotator) = vote.annotator else {
+                    continue;
+                };
                 for (truth, p) in posterior.iter().enumerate() {
                     let row = (annotator as usize * n_classes + truth) * n_classes;
                     confusion[row + vote.class as usize] += p;
@@ -131,7 +137,9 @@ impl Model {
     fn posterior(&self, ballot: &Ballot) -> Vec<f64> {
         let mut values = self.priors.clone();
         for vote in &ballot.votes {
-            let Some(annotator) = vote.annotator else { continue };
+            let Some(annotator) = vote.annotator else {
+                continue;
+            };
             for (truth, value) in values.iter_mut().enumerate() {
                 let row = (annotator as usize * self.n_classes + truth) * self.n_classes;
                 *value += self.confusion[row + vote.class as usize];
@@ -198,7 +206,38 @@ mod tests {
             &[(0, 0), (1, 0), (2, 0)],
         ];
         let found = estimate(&ballots(&table), 3, 3);
-        let expected: [[f64; 3]; 6] = [[0.0; 3]; 6];
+        let expected: [[f64; 3]; 6] = [
+            [
+                9.9623787457134028e-01,
+                3.7124276802609196e-03,
+                4.9697748398841497e-05,
+            ],
+            [
+                1.4121134625127167e-03,
+                9.9858738464040875e-01,
+                5.0189707862422665e-07,
+            ],
+            [
+                3.8661327165682120e-05,
+                9.6874703878621735e-07,
+                9.9996036992579562e-01,
+            ],
+            [
+                6.2546013552404511e-01,
+                3.7444118419147454e-01,
+                9.8680284480483384e-05,
+            ],
+            [
+                5.0182145279263373e-05,
+                9.8121701768093240e-05,
+                9.9985169615295266e-01,
+            ],
+            [
+                9.9991337173373307e-01,
+                3.6861253282478871e-05,
+                4.9767012984404662e-05,
+            ],
+        ];
         for (found, expected) in found.iter().zip(&expected) {
             for (f, e) in found.iter().zip(expected) {
                 assert!((f - e).abs() < 1e-9, "{found:?} {expected:?}");

@@ -64,6 +64,9 @@ mod tests {
         assert_eq!(decide(&[0.0, 1.0], 0.0, 2, 0.0), Verdict::NeedsVotes(2));
         // two of three, as shares of counts
         assert_eq!(decide(&shares(&[1, 2]), 0.0, 0, 0.6), Verdict::Accepted(1));
-        assert_eq!(decide(&shares(&[1, 2]), 0.0, 0, 2.0 / 3.0), Verdict::BelowThreshold);
+        assert_eq!(
+            decide(&shares(&[1, 2]), 0.0, 0, 2.0 / 3.0),
+            Verdict::BelowThreshold
+        );
     }
 }

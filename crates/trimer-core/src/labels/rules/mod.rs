@@ -118,11 +118,7 @@ pub trait Rule: Sync {
 }
 
 /// Every rule.
-pub static RULES: &[&dyn Rule] = &[
-    &lfmim::Lfmim,
-    &majority::Majority,
-    &dawid_skene::DawidSkene,
-];
+pub static RULES: &[&dyn Rule] = &[&lfmim::Lfmim, &majority::Majority, &dawid_skene::DawidSkene];
 
 /// The rule of that name.
 ///
@@ -143,13 +139,19 @@ pub fn rule(id: &str) -> Result<&'static dyn Rule, LabelError> {
 /// Share of the votes that each class has.
 fn shares(counts: &[u32]) -> Vec<f64> {
     let total: u32 = counts.iter().sum();
-    counts.iter().map(|n| f64::from(*n) / f64::from(total)).collect()
+    counts
+        .iter()
+        .map(|n| f64::from(*n) / f64::from(total))
+        .collect()
 }
 
 /// The class with the most, and whether others have as much (within `tolerance`).
 fn leader(values: &[f64], tolerance: f64) -> (usize, bool) {
     let best = crate::metrics::probability::arg_max(values);
-    let ties = values.iter().filter(|v| values[best] - **v <= tolerance).count();
+    let ties = values
+        .iter()
+        .filter(|v| values[best] - **v <= tolerance)
+        .count();
     (best, ties > 1)
 }
 
@@ -164,13 +166,19 @@ mod tests {
         assert_eq!(names.len(), RULES.len());
         assert!(rule("lfmim").is_ok());
         let error = rule("majorty").err().unwrap();
-        assert_eq!(crate::Hint::hint(&error).unwrap(), "did you mean `majority`?");
+        assert_eq!(
+            crate::Hint::hint(&error).unwrap(),
+            "did you mean `majority`?"
+        );
     }
 
     #[test]
     fn a_threshold_must_be_a_share() {
         for threshold in [-0.1, 1.0, f64::NAN] {
-            let options = RuleOptions { threshold, ..RuleOptions::default() };
+            let options = RuleOptions {
+                threshold,
+                ..RuleOptions::default()
+            };
             assert!(options.check().is_err(), "{threshold}");
         }
     }
