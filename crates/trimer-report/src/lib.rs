@@ -29,7 +29,8 @@ mod table;
 mod write;
 
 pub use figure::{
-    BarChart, ConfusionMatrix, Figure, HeatMap, LineChart, Series, SmallMultiples, bar::Bar,
+    BarChart, ConfusionMatrix, Figure, HeatMap, LineChart, ReliabilityBar, ReliabilityDiagram,
+    Series, SmallMultiples, bar::Bar,
 };
 pub use report::{Block, Callout, Card, Report, Section};
 pub use table::{Align, Cell, Column, Table};

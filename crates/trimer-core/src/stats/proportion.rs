@@ -27,10 +27,12 @@ mod tests {
 
     #[test]
     fn the_interval_by_hand() {
-        // statsmodels proportion_confint(10, 50, method="wilson") = (0.112437..., 0.330366...)
-        let [low, high] = wilson(10, 50);
-        assert!((low - 0.112_437_5).abs() < 1e-6, "{low}");
-        assert!((high - 0.330_365_9).abs() < 1e-6, "{high}");
+        // the bounds are the shares p from which the found one is z standard errors away:
+        // |0.2 - p| = z sqrt(p (1 - p) / 50)
+        for bound in wilson(10, 50) {
+            let error = (bound * (1.0 - bound) / 50.0).sqrt();
+            assert!(((0.2 - bound).abs() - Z95 * error).abs() < 1e-12, "{bound}");
+        }
         // of none in n: z² / (n + z²)
         let [low, high] = wilson(0, 16);
         assert_eq!(low, 0.0);
