@@ -253,7 +253,15 @@ struct Whole {
 impl Whole {
     fn create(path: &Path) -> anyhow::Result<Self> {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let part = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // temporary files are closed to others, results need not be
+            builder.permissions(fs::Permissions::from_mode(0o644));
+        }
+        let part = builder
+            .tempfile_in(parent.unwrap_or(Path::new(".")))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(Self {
             part,

@@ -108,6 +108,7 @@ mod tests {
     use crate::labels::{
         Expected, formats::VoteFormat, formats::votes::LongVotes, rows::tests::rows_of,
     };
+    use std::fmt::Write as _;
 
     fn votes(text: &str) -> Votes {
         LongVotes
@@ -135,7 +136,7 @@ mod tests {
             ("u3", "audio", "yyzz"),
         ] {
             for (k, label) in labels.chars().enumerate() {
-                text.push_str(&format!("{id},{modality},a{k},{label}\n"));
+                let _ = writeln!(text, "{id},{modality},a{k},{label}");
             }
         }
         let votes = votes(&text);

@@ -287,7 +287,7 @@ mod tests {
             [0, 2, 2, 3, 7],
         ];
         let found = agreement(table.map(Vec::from), &classes(5), &quick());
-        assert!((found.observed.value - 0.3780219780219780).abs() < 1e-12);
+        assert!((found.observed.value - 0.378_021_978_021_978).abs() < 1e-12);
         assert!(
             (found.fleiss_kappa.value - 0.2099306857139742).abs() < 1e-6,
             "{found:?}"

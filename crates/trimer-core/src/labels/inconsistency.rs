@@ -268,6 +268,7 @@ impl LabelTally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Head::{Audio, Multimodal, Text, Vision};
 
     fn row(text: &str) -> HeadMap<Option<u32>> {
         let at = |k: usize| text.chars().nth(k).and_then(|c| c.to_digit(10));
@@ -297,7 +298,6 @@ mod tests {
             let p = found.pairs.iter().find(|p| (p.a, p.b) == (a, b)).unwrap();
             (p.value, p.n)
         };
-        use Head::{Audio, Multimodal, Text, Vision};
         assert_eq!(pair(Text, Audio), (1.0 / 5.0, 5)); // 01
         assert_eq!(pair(Text, Vision), (2.0 / 5.0, 5)); // 10, 02
         assert_eq!(pair(Text, Multimodal), (1.0 / 6.0, 6)); // 01

@@ -269,7 +269,10 @@ impl Rows {
         loop {
             let buffer = input.fill_buf().map_err(io)?;
             let n = buffer.iter().take_while(|b| b"\r\n".contains(b)).count();
-            *skipped += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64;
+            *skipped += buffer[..n]
+                .iter()
+                .map(|b| u64::from(*b == b'\n'))
+                .sum::<u64>();
             input.consume(n);
             if n == 0 {
                 break;

@@ -91,12 +91,11 @@ pub fn table_stats(
         }
         if gather.tally.add(&labels) {
             let line;
-            let id = match id {
-                Some(column) => rows.cell(column)?,
-                None => {
-                    line = rows.line().to_string();
-                    &line
-                }
+            let id = if let Some(column) = id {
+                rows.cell(column)?
+            } else {
+                line = rows.line().to_string();
+                &line
             };
             gather
                 .conflict(id, &labels, on_conflict)
@@ -365,7 +364,8 @@ mod tests {
             ..StatsOptions::default()
         };
         let usual = StatsOptions::default();
-        let many: String = (0..300).map(|k| format!("{k}\n")).collect();
+        let many: Vec<String> = (0..300).map(|k| k.to_string()).collect();
+        let many = many.join("\n");
         for (text, options, message) in [
             (
                 "id,x\na,b\n".to_owned(),
