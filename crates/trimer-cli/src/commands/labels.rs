@@ -5,6 +5,7 @@ use crate::{
     ui::{self, Hinted},
 };
 use anyhow::Context as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,8 @@ use trimer_core::{
     Head, HeadMap,
     corpus::{Corpus, label_column},
     labels::{
-        self, Aggregation, Expected, LabelStats, RuleOptions, StatsOptions, Votes, rows::Rows,
+        self, Aggregation, Agreement, Expected, LabelStats, RuleOptions, StateCounts, StatsOptions,
+        Votes, rows::Rows,
     },
     stats::BootstrapOptions,
     store::columns::{Column, write_columns},
@@ -139,8 +141,7 @@ fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
     } else {
         let mut rows = Rows::open(&args.source)?;
         let found = labels::table_stats(&mut rows, &options, &mut on_conflict)?;
-        let stem = args.source.file_stem().unwrap_or_default();
-        (stem.to_string_lossy().into_owned(), found)
+        (args.source.display().to_string(), found)
     };
     if let Some(file) = list {
         file.finish()?;
@@ -347,11 +348,8 @@ fn aggregate(args: &AggregateArgs) -> anyhow::Result<Answer> {
         ui::note(&format!("labels in {}", out.display()));
     }
     if args.json {
-        let mut answer = summary;
-        if args.out.is_none() {
-            answer["labels"] = Value::Array(decisions(&votes, &found));
-        }
-        ui::json(&answer)?;
+        let labels = args.out.is_none().then(|| decisions(&votes, &found));
+        ui::json(&Summary { labels, ..summary })?;
     } else {
         show_aggregation(&votes, &found);
     }
@@ -359,46 +357,66 @@ fn aggregate(args: &AggregateArgs) -> anyhow::Result<Answer> {
 }
 
 /// What is worth keeping beside the labels.
-fn summary(votes: &Votes, found: &Aggregation) -> Value {
-    let columns = || {
-        found
-            .columns
-            .iter()
-            .filter_map(|(h, c)| Some((h, c.as_ref()?)))
-    };
-    let states: BTreeMap<Head, _> = columns().map(|(h, c)| (h, c.states)).collect();
-    let agreement: BTreeMap<Head, _> = columns().map(|(h, c)| (h, &c.agreement)).collect();
-    let complete = (0..votes.utterances.len())
-        .filter(|k| found.is_complete(*k))
-        .count();
-    json!({
-        "rule": found.rule,
-        "utterances": votes.utterances.len(),
-        "complete": complete,
-        "votes": votes.n_votes(),
-        "annotators": votes.annotators.len(),
-        "classes": votes.classes,
-        "states": states,
-        "agreement": agreement,
-        "todo": todo(votes, found),
-    })
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    rule: &'static str,
+    utterances: usize,
+    /// Utterances that have a label in every column.
+    complete: usize,
+    votes: usize,
+    annotators: usize,
+    classes: &'a [String],
+    states: BTreeMap<Head, StateCounts>,
+    agreement: BTreeMap<Head, &'a Agreement>,
+    todo: Vec<Todo<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<Value>>,
 }
 
-/// The votes that somebody still has to give.
-fn todo(votes: &Votes, found: &Aggregation) -> Vec<Value> {
+/// Votes that somebody still has to give.
+#[derive(Debug, Serialize)]
+struct Todo<'a> {
+    id: &'a str,
+    modality: Head,
+    state: &'static str,
+    votes: usize,
+    missing_votes: u32,
+}
+
+fn summary<'a>(votes: &'a Votes, found: &'a Aggregation) -> Summary<'a> {
+    let columns = || {
+        let columns = found.columns.iter();
+        columns.filter_map(|(h, c)| Some((h, c.as_ref()?)))
+    };
+    let utterances = votes.utterances.len();
+    Summary {
+        rule: found.rule,
+        utterances,
+        complete: (0..utterances).filter(|k| found.is_complete(*k)).count(),
+        votes: votes.n_votes(),
+        annotators: votes.annotators.len(),
+        classes: &votes.classes,
+        states: columns().map(|(h, c)| (h, c.states)).collect(),
+        agreement: columns().map(|(h, c)| (h, &c.agreement)).collect(),
+        todo: todo(votes, found),
+        labels: None,
+    }
+}
+
+fn todo<'a>(votes: &'a Votes, found: &Aggregation) -> Vec<Todo<'a>> {
     let mut list = Vec::new();
     for (head, column) in found.columns.iter() {
-        let Some(column) = column else { continue };
-        for (ballot, decision) in votes.columns.get(head).iter().zip(&column.decisions) {
-            let missing = decision.verdict.missing_votes();
-            if missing > 0 {
-                list.push(json!({
-                    "id": votes.utterances[ballot.utterance as usize],
-                    "modality": head,
-                    "state": decision.verdict.state(),
-                    "votes": ballot.votes.len(),
-                    "missing_votes": missing,
-                }));
+        let decisions = column.iter().flat_map(|c| &c.decisions);
+        for (ballot, decision) in votes.columns.get(head).iter().zip(decisions) {
+            let missing_votes = decision.verdict.missing_votes();
+            if missing_votes > 0 {
+                list.push(Todo {
+                    id: &votes.utterances[ballot.utterance as usize],
+                    modality: head,
+                    state: decision.verdict.state(),
+                    votes: ballot.votes.len(),
+                    missing_votes,
+                });
             }
         }
     }
@@ -505,7 +523,7 @@ fn write_results(
     args: &AggregateArgs,
     votes: &Votes,
     found: &Aggregation,
-    summary: &Value,
+    summary: &Summary<'_>,
 ) -> anyhow::Result<()> {
     let parent = out
         .parent()
@@ -534,14 +552,9 @@ fn write_results(
     let mut open =
         BufWriter::new(File::create(part.path().join("todo.csv")).with_context(context)?);
     writeln!(open, "id,modality,state,votes,missing_votes")?;
-    for row in todo(votes, found) {
-        let text = |key: &str| quoted(row[key].as_str().unwrap_or_default()).into_owned();
-        let (id, modality, state) = (text("id"), text("modality"), text("state"));
-        writeln!(
-            open,
-            "{id},{modality},{state},{},{}",
-            row["votes"], row["missing_votes"]
-        )?;
+    for row in &summary.todo {
+        let (id, n, missing) = (quoted(row.id), row.votes, row.missing_votes);
+        writeln!(open, "{id},{},{},{n},{missing}", row.modality, row.state)?;
     }
     open.flush()?;
     fs::write(
