@@ -10,6 +10,7 @@ mod cli;
 mod cli_errors;
 mod cli_hostile;
 mod cli_import;
+mod cli_labels;
 mod cli_results;
 mod fixture;
 mod golden;

@@ -1,6 +1,7 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod label_report;
 mod run_report;
 mod ui;
 
@@ -38,6 +39,9 @@ enum Verb {
     Eval(commands::eval::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Turn annotators' votes into labels, and measure how labels of modalities differ
+    #[command(subcommand)]
+    Labels(commands::labels::Verb),
     /// Measure a model's training and inference speed on this machine
     Bench(commands::bench::Args),
 }
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         Verb::Train(args) => commands::train::run(&args),
         Verb::Eval(args) => commands::eval::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };
     match result {

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod corpus;
 pub(crate) mod eval;
+pub(crate) mod labels;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
