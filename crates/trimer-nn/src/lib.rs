@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod compare;
 pub mod config;
 pub mod corrupt;
 pub mod data;
@@ -16,6 +17,7 @@ pub mod predict;
 pub mod predictions_file;
 pub mod recorder;
 pub mod train;
+pub mod tune;
 pub mod weights;
 
 pub use batch::{Batch, Conversations, InputSpec, Sampling, Sequence};

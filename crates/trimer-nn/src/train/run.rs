@@ -569,11 +569,44 @@ impl RunDir {
             .iter()
             .map(|seed| self.predictions(*seed, corpus, split, device))
             .collect::<Result<Vec<_>>>()?;
-        let all: Vec<&Predictions> = all.iter().collect();
+        self.judge_predictions(corpus, &all, *columns, options)
+    }
+
+    /// As [`Self::evaluate`], with the features changed before the model sees them.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn evaluate_corrupted(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        corruption: &Corruption,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        check_labels(&self.config, corpus)?;
+        let rows = labelled_rows_of_any(corpus, split, self.config.task);
+        let all = self
+            .config
+            .seeds
+            .iter()
+            .map(|seed| self.predict_corrupted(*seed, corpus, &rows, corruption, device))
+            .collect::<Result<Vec<_>>>()?;
+        self.judge_predictions(corpus, &all, self.columns(corpus), options)
+    }
+
+    fn judge_predictions(
+        &self,
+        corpus: &Corpus,
+        seeds: &[Predictions],
+        columns: HeadMap<Head>,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        let seeds: Vec<&Predictions> = seeds.iter().collect();
         evaluate(
             corpus,
-            &all,
-            columns,
+            &seeds,
+            &columns,
             self.config.task,
             &self.config.classes,
             score_range(&self.config),
