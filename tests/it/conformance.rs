@@ -743,6 +743,7 @@ fn recipes_are_accepted_and_every_model_has_its_page() {
     let dir = tempfile::tempdir().unwrap();
     let spec = synth::SynthSpec {
         n_utterances: 40,
+        n_speakers: 10,
         ..synth::SynthSpec::preset("small").unwrap()
     };
     let path = synth::write(&spec, &dir.path().join("c"), &mut |_, _| {}).unwrap();
