@@ -56,9 +56,9 @@ pub(crate) struct Args {
     /// The metric of the tests; accuracy, or mae for scores, by default
     #[arg(long, value_name = "METRIC")]
     metric: Option<String>,
-    /// Runs to train at a time; 0 = two where all models are small, else one
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    jobs: usize,
+    /// Runs to train at a time; results do not depend on it
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
     /// The split that selects; `test` shows what that adds, and stamps every table
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
@@ -182,7 +182,7 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
     }
     let out = args.out.clone().unwrap_or_default();
     let (units, wanted) = units(args, &specs, &corpora, select_on, &out)?;
-    let jobs = training::jobs(args.jobs, &units);
+    let jobs = usize::from(args.jobs);
     let environment = environment(&args.device);
     let stop = stop_on_ctrl_c();
     let ended = training::train_all(&units, &corpora, &environment, jobs, device, &stop);

@@ -1,13 +1,13 @@
-//! Trains what a comparison needs and does not have yet, one or two runs at a time.
+//! Trains what a comparison needs and does not have yet, one or several runs at a time.
 
 use crate::ui::{Board, BoardRow};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
+use trimer_nn::NnError;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::train::{EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, train_run};
-use trimer_nn::{NnError, weights::parameter_count};
 
 /// One run to train: a configuration on one corpus.
 #[derive(Debug)]
@@ -25,28 +25,6 @@ pub(super) struct Unit {
 /// How a unit ended.
 pub(super) type Trained = Result<RunDir, NnError>;
 
-/// Below this many parameters two trainings side by side are faster than one after the other: the
-/// products of such a model are too small to be divided among threads.
-const SMALL: usize = 400_000;
-
-/// How many runs to train at a time.
-pub(super) fn jobs(asked: usize, units: &[Unit]) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if asked > 0 {
-        return asked.min(64);
-    }
-    let small = |unit: &Unit| {
-        let cfg = &unit.config;
-        let model = cfg.model.build(&cfg.input, cfg.task, 0, &Device::flex());
-        model.is_ok_and(|m| parameter_count(&m) < SMALL)
-    };
-    if units.iter().all(small) {
-        cores.min(2)
-    } else {
-        1
-    }
-}
-
 /// Trains all units; `None` when the user asked to stop. One that fails does not end the others.
 pub(super) fn train_all(
     units: &[Unit],
@@ -60,7 +38,7 @@ pub(super) fn train_all(
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Trained>>> = units.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
