@@ -7,11 +7,13 @@
 )]
 
 mod cli;
+mod cli_compare;
 mod cli_errors;
 mod cli_hostile;
 mod cli_import;
 mod cli_labels;
 mod cli_results;
+mod conformance;
 mod fixture;
 mod golden;
 mod parity_blocks;

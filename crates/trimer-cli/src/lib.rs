@@ -37,6 +37,10 @@ enum Verb {
     Train(commands::train::Args),
     /// Judge a run: metrics per head under every convention that applies, with intervals
     Eval(commands::eval::Args),
+    /// Train several models under one protocol, or take finished runs, and compare them
+    Compare(commands::compare::Args),
+    /// Search settings on validation, with the same budget for every model
+    Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
     /// Turn annotators' votes into labels, and measure how labels of modalities differ
@@ -69,6 +73,8 @@ pub fn main() -> ExitCode {
         Verb::Models(args) => commands::models::run(&args),
         Verb::Train(args) => commands::train::run(&args),
         Verb::Eval(args) => commands::eval::run(&args),
+        Verb::Compare(args) => commands::compare::run(&args),
+        Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
         Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),

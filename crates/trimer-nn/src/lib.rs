@@ -2,7 +2,9 @@
 
 pub mod batch;
 pub mod bench;
+pub mod compare;
 pub mod config;
+pub mod corrupt;
 pub mod data;
 pub mod device;
 pub mod error;
@@ -16,6 +18,7 @@ pub mod predict;
 pub mod predictions_file;
 pub mod recorder;
 pub mod train;
+pub mod tune;
 pub mod weights;
 
 pub use batch::{Batch, Conversations, InputSpec, Sampling, Sequence};

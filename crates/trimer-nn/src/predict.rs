@@ -1,5 +1,6 @@
 //! From a model and rows of a corpus to numbers that metrics understand.
 
+use crate::batch::Batch;
 use crate::data::Loader;
 use crate::error::Result;
 use crate::models::{FusionModel, Task};
@@ -58,10 +59,25 @@ pub fn predict<M: FusionModel>(
     batch_size: usize,
     device: &Device,
 ) -> Predictions {
+    predict_with(model, loader, rows, task, batch_size, device, &|batch| {
+        batch
+    })
+}
+
+/// As [`predict`], with each batch changed by `prepare` before the model sees it.
+pub fn predict_with<M: FusionModel>(
+    model: &M,
+    loader: &Loader<'_>,
+    rows: &[usize],
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+    prepare: &dyn Fn(Batch) -> Batch,
+) -> Predictions {
     let n_outputs = task.n_outputs();
     let mut outputs = HeadMap::<Option<Vec<f64>>>::default();
     for chunk in rows.chunks(batch_size.max(1)) {
-        let batch = loader.batch(chunk, device);
+        let batch = prepare(loader.batch(chunk, device));
         let output = model.forward(&batch, &mut Recorder::eval());
         for (head, logits) in output.logits.iter() {
             let Some(logits) = logits.clone() else {

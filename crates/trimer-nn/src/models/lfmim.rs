@@ -614,6 +614,10 @@ impl FusionModel for Lfmim {
         }
     }
 
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
+    }
+
     fn state_key(&self, path: &str) -> String {
         match self.cfg.form {
             LfmimForm::Paper => paper_key(path),

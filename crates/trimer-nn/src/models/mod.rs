@@ -146,6 +146,12 @@ pub trait FusionModel: Module {
         shape.to_vec()
     }
 
+    /// Whether what lies under the pad mask can never change the output. Only then does the length
+    /// to which a batch is padded not matter.
+    fn ignores_padding(&self) -> bool {
+        false
+    }
+
     /// Whether a key of the reference's `state_dict` never influences its output, so that a
     /// checkpoint may have it or not.
     fn is_unused_key(&self, key: &str) -> bool {
@@ -275,6 +281,9 @@ macro_rules! registry {
             }
             fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
                 match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
+            fn ignores_padding(&self) -> bool {
+                match self { $(Self::$variant(m) => m.ignores_padding()),+ }
             }
             fn is_unused_key(&self, key: &str) -> bool {
                 match self { $(Self::$variant(m) => m.is_unused_key(key)),+ }
