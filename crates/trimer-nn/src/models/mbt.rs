@@ -533,6 +533,11 @@ impl FusionModel for Mbt {
         &INFO
     }
 
+    /// Where the modalities never meet before their classifiers, nothing passes the bottleneck.
+    fn is_idle(&self, path: &str) -> bool {
+        path == "bottleneck" && self.cfg.fusion_layer >= self.cfg.n_layers
+    }
+
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut streams = self.streams(batch);
         self.run(&mut streams, batch.len(), rec);

@@ -121,6 +121,12 @@ pub trait FusionModel: Module {
         Owner::from_prefix(path)
     }
 
+    /// Whether the model has the parameter at `path` by its definition, though no output hangs on it.
+    fn is_idle(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+
     /// The name of the parameter at `path` in the reference's `state_dict`.
     fn state_key(&self, path: &str) -> String {
         path.to_owned()
@@ -269,6 +275,9 @@ macro_rules! registry {
             }
             fn owner_of(&self, path: &str) -> Owner {
                 match self { $(Self::$variant(m) => m.owner_of(path)),+ }
+            }
+            fn is_idle(&self, path: &str) -> bool {
+                match self { $(Self::$variant(m) => m.is_idle(path)),+ }
             }
             fn state_key(&self, path: &str) -> String {
                 match self { $(Self::$variant(m) => m.state_key(path)),+ }

@@ -368,6 +368,17 @@ impl FusionModel for Pmr {
         &INFO
     }
 
+    /// Only the modalities' own sequences are read at the end, so nobody hears what the last layer
+    /// tells the hub.
+    fn is_idle(&self, path: &str) -> bool {
+        const TO_HUB: [&str; 4] = ["to_hub.", "trust.", "norm_hub.", "ff_hub."];
+        let last = format!("layers.{}.", self.cfg.n_layers - 1);
+        self.cfg.readout == Readout::Memory
+            && path
+                .strip_prefix(&last)
+                .is_some_and(|rest| TO_HUB.iter().any(|part| rest.starts_with(part)))
+    }
+
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut states: Vec<_> = self
             .reads
