@@ -21,5 +21,6 @@ mod parity_metrics;
 mod parity_mult;
 mod parity_peers;
 mod parity_store;
+mod train_binary;
 mod train_lfmim;
 mod train_resume;
