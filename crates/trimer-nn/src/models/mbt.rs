@@ -39,7 +39,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multimodal Bottleneck Transformer",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
     reconstruction: false,
     presets: &["emotion", "audioset"],

@@ -40,7 +40,7 @@ pub struct ModelInfo {
     pub level: &'static str,
     /// Names of the modalities that it can read.
     pub modalities: &'static [&'static str],
-    /// `classification`, `regression`.
+    /// `classification`, `regression`, `binary` (several yes/no labels).
     pub tasks: &'static [&'static str],
     /// Where it was published.
     pub citation: &'static str,
@@ -63,6 +63,12 @@ pub enum Task {
     },
     /// A score; the output has width one.
     Regression,
+    /// Several independent yes/no labels; the output is two logits per label, no and yes (MulT's
+    /// IEMOCAP).
+    MultiBinary {
+        /// How many labels.
+        n_labels: usize,
+    },
 }
 
 impl Task {
@@ -71,6 +77,16 @@ impl Task {
         match self {
             Self::Classification { n_classes } => n_classes,
             Self::Regression => 1,
+            Self::MultiBinary { n_labels } => 2 * n_labels,
+        }
+    }
+
+    /// How many numbers a prediction has: a probability per class, a score, or the probability of
+    /// yes per label.
+    pub const fn n_predictions(self) -> usize {
+        match self {
+            Self::MultiBinary { n_labels } => n_labels,
+            Self::Classification { .. } | Self::Regression => self.n_outputs(),
         }
     }
 }

@@ -41,7 +41,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Progressive Modality Reinforcement",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Lv et al., Progressive Modality Reinforcement for Human Multimodal Emotion Recognition from Unaligned Multimodal Sequences, CVPR 2021",
     reconstruction: true,
     presets: &["mult_frame", "unimodal_labels"],
