@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bench;
 pub mod config;
+pub mod conversation;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -13,9 +13,12 @@ pub(crate) struct Args {
     /// A preset of the model
     #[arg(long)]
     preset: Option<String>,
-    /// Utterances per batch
+    /// Utterances per batch; conversations, if the model reads these
     #[arg(long, default_value_t = 24)]
     batch: usize,
+    /// Utterances per conversation, if the model reads conversations
+    #[arg(long, default_value_t = 50)]
+    turns: usize,
     /// How often each measurement is repeated; the median counts
     #[arg(long, default_value_t = 7)]
     repeat: usize,
@@ -46,6 +49,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let input = super::models::default_input(&config, dims);
     let options = BenchOptions {
         batch: args.batch.max(1),
+        turns: args.turns.max(1),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
     };
@@ -60,12 +64,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         ui::json(&result)?;
     } else {
         ui::data(&format!(
-            "{}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\none utterance         {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
+            "{}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\n{:<21} {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
             result.system,
             result.parameters,
             result.train_samples_per_s,
             options.batch,
             result.infer_samples_per_s,
+            if config.info().reads_conversations() {
+                "one conversation"
+            } else {
+                "one utterance"
+            },
             result.infer_batch1_ms,
             result.infer_batch1_p95_ms,
             result.peak_bytes as f64 / 1_048_576.0,

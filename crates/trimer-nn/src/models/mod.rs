@@ -20,7 +20,7 @@ pub struct ModelInfo {
     pub id: &'static str,
     /// Full name.
     pub title: &'static str,
-    /// `utterance` or `conversation`.
+    /// `utterance`, or `conversation` for models that read whole conversations.
     pub level: &'static str,
     /// Names of the modalities that it can read.
     pub modalities: &'static [&'static str],
@@ -34,6 +34,13 @@ pub struct ModelInfo {
     pub presets: &'static [&'static str],
     /// One sentence.
     pub summary: &'static str,
+}
+
+impl ModelInfo {
+    /// Whether the model reads whole conversations.
+    pub fn reads_conversations(&self) -> bool {
+        self.level == "conversation"
+    }
 }
 
 /// What a model predicts.
@@ -204,6 +211,7 @@ macro_rules! registry {
             /// # Errors
             /// Names what does not fit.
             pub fn check_input(&self, input: &InputSpec) -> Result<()> {
+                check_level(self.info(), input)?;
                 match self { $(Self::$variant(c) => { c.check()?; c.check_input(input) })+ }
             }
 
@@ -250,6 +258,27 @@ macro_rules! registry {
 
 registry! {
     Lfmim { "lfmim", lfmim::LfmimConfig, lfmim::Lfmim },
+}
+
+/// Refuses an input that is arranged for models of the other level.
+fn check_level(info: &ModelInfo, input: &InputSpec) -> Result<()> {
+    let found = match input.n_speakers {
+        None => "utterance",
+        Some(_) => "conversation",
+    };
+    if info.level == found {
+        return Ok(());
+    }
+    Err(NnError::ConfigRange {
+        key: "input.n_speakers".into(),
+        value: input
+            .n_speakers
+            .map_or_else(|| "none".into(), |n| n.to_string()),
+        expected: match info.level {
+            "conversation" => format!("a number, because `{}` reads conversations", info.id),
+            _ => format!("none, because `{}` reads utterances", info.id),
+        },
+    })
 }
 
 fn unknown_model(id: &str) -> NnError {

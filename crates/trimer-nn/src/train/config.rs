@@ -4,6 +4,7 @@ use super::objective::label_columns;
 use super::schedule::ScheduleConfig;
 use crate::batch::{InputSpec, Sampling};
 use crate::config::{check_range, overlay};
+use crate::conversation;
 use crate::data::{Normalise, input_spec};
 use crate::error::{NnError, Result};
 use crate::models::{ModelConfig, Task};
@@ -125,7 +126,7 @@ pub enum Select {
 pub struct TrainConfig {
     /// Passes over the train split; 0 = judge the initial weights.
     pub epochs: usize,
-    /// Utterances per step.
+    /// Utterances per step; for models that read conversations, conversations.
     pub batch_size: usize,
     /// Peak learning rate.
     pub lr: f64,
@@ -302,6 +303,9 @@ impl RunConfig {
             let least = f64::from(u8::from(self.input.dims.get(modality).is_some()));
             check_range(&key, *length as f64, least, MAX_LENGTH as f64)?;
         }
+        if let Some(n) = self.input.n_speakers {
+            check_range("input.n_speakers", n as f64, 1.0, 65_536.0)?;
+        }
         let n = self.task.n_outputs();
         if matches!(self.task, Task::Classification { .. }) && (n < 2 || n != self.classes.len()) {
             return Err(NnError::ConfigRange {
@@ -443,7 +447,7 @@ impl Overrides {
                 SamplingChoice::Uniform => *sampling.get_mut(m) = Sampling::Uniform,
             }
         }
-        let input = input_spec(
+        let mut input = input_spec(
             corpus,
             &rows,
             &data.modalities,
@@ -451,6 +455,10 @@ impl Overrides {
             sampling,
             data.lengths,
         )?;
+        if model.info().reads_conversations() {
+            check_turns(&data)?;
+            conversation::input(corpus, &rows, &mut input)?;
+        }
         model.check_input(&input)?;
         if labelled_rows_of_any(corpus, Split::Train, task).is_empty() {
             return Err(NnError::Corpus {
@@ -478,6 +486,22 @@ impl Overrides {
             train,
         })
     }
+}
+
+/// Refuses frames per utterance where a model reads one row per utterance.
+fn check_turns(data: &DataConfig) -> Result<()> {
+    for (modality, length) in data.lengths.iter() {
+        let key = format!("data.lengths.{modality}");
+        if *length > 0 {
+            return Err(NnError::ConfigRange {
+                key,
+                value: length.to_string(),
+                expected: "0, because the model reads the mean of all frames of an utterance"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to start a run whose selection could never choose an epoch.

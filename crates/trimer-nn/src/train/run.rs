@@ -19,11 +19,14 @@ use super::events::{Scalar, encode};
 use super::objective::label_columns;
 use super::trainer::{BEST, Ended, LOG, Observer, Rows, Trainer, now, read_log, score_range};
 use super::{checkpoint, config::UnimodalLabels};
+use crate::conversation;
 use crate::data::Loader;
 use crate::error::{NnError, Result};
 use crate::files::{partial, write_atomic};
-use crate::models::Task;
-use crate::predict::{Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict};
+use crate::models::{AnyModel, Task};
+use crate::predict::{
+    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict, predict_online,
+};
 use crate::predictions_file;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -78,6 +81,9 @@ pub struct TestOpened {
     /// The command.
     pub by: String,
 }
+
+/// [`predict`] or [`predict_online`].
+type PredictFn = fn(&AnyModel, &Loader<'_>, &[usize], Task, usize, &Device) -> Predictions;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -263,7 +269,7 @@ impl RunDir {
         &self,
         seed: u64,
         device: &Device,
-    ) -> Result<(crate::models::AnyModel, crate::data::Normaliser)> {
+    ) -> Result<(AnyModel, crate::data::Normaliser)> {
         let file = self.seed_dir(seed).join(BEST);
         if !file.exists() {
             return Err(NnError::Run {
@@ -323,6 +329,41 @@ impl RunDir {
     /// When the corpus does not have what the model reads.
     pub fn predict(
         &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
+        self.predict_with(predict, seed, corpus, rows, device)
+    }
+
+    /// As [`Self::predict`], each utterance from what was said before it.
+    ///
+    /// # Errors
+    /// When the model does not read conversations, or as [`Self::predict`].
+    pub fn predict_online(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
+        if self.config.input.n_speakers.is_none() {
+            return Err(NnError::Run {
+                path: self.path.clone(),
+                reason: format!(
+                    "its model `{}` reads single utterances, not conversations",
+                    self.config.model.info().id
+                ),
+                hint: "such a model never sees what follows; leave `--online` out".into(),
+            });
+        }
+        self.predict_with(predict_online, seed, corpus, rows, device)
+    }
+
+    fn predict_with(
+        &self,
+        predict: PredictFn,
         seed: u64,
         corpus: &Corpus,
         rows: &[usize],
@@ -556,6 +597,14 @@ fn judge(
 }
 
 fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {
+    if cfg.input.n_speakers.is_some() {
+        let n = conversation::straddling(corpus);
+        if n > 0 {
+            observer.warning(&format!(
+                "{n} conversations have turns in several splits: the turns of each split are read as a conversation of their own"
+            ));
+        }
+    }
     let Task::Classification { n_classes } = cfg.task else {
         return;
     };
