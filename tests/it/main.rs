@@ -18,6 +18,7 @@ mod parity_checkpoints;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
+mod parity_rnn;
 mod parity_store;
 mod train_lfmim;
 mod train_resume;

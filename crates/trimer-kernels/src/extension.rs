@@ -6,7 +6,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
 use burn::tensor::{Bytes, DType, Shape};
 
-use crate::{attention, block, layer_norm, linear};
+use crate::{attention, block, layer_norm, linear, recurrent};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -86,6 +86,16 @@ pub trait KernelOps: Backend {
         bias: FloatTensor<Self>,
         call: linear::Call,
     ) -> FloatTensor<Self>;
+
+    /// See [`crate::recurrent()`]; hidden states, then the final state, along the time axis.
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self>;
 }
 
 impl KernelOps for Flex {
@@ -123,6 +133,17 @@ impl KernelOps for Flex {
     ) -> FloatTensor<Self> {
         linear::infer(x, weight, bias, &call)
     }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::infer([projected, weight_hh, bias_hh, hidden, cell], &call)
+    }
 }
 
 impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
@@ -159,6 +180,17 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         call: linear::Call,
     ) -> FloatTensor<Self> {
         linear::record::<C>(x, weight, bias, call)
+    }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::record::<C>([projected, weight_hh, bias_hh, hidden, cell], call)
     }
 }
 

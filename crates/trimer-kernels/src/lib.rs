@@ -1,7 +1,7 @@
 //! Fused CPU operations of Trimer, each beside its plain composition.
 //!
-//! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`] and
-//! [`layer_norm()`] run hand-written kernels with hand-written gradients; on every other backend, and after
+//! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
+//! [`layer_norm()`] and [`recurrent()`] run hand-written kernels with hand-written gradients; on every other backend, and after
 //! [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations. Both forms take the same dropout
 //! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
 //!
@@ -33,6 +33,7 @@ mod mask;
 mod path;
 mod plain;
 mod pool;
+pub mod recurrent;
 mod simd;
 
 pub use attention::{AttentionMasks, AttentionOptions, attention};
@@ -41,4 +42,5 @@ pub use layer_norm::layer_norm;
 pub use linear::{Activation, LinearOptions, linear};
 pub use path::{Path, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
+pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;

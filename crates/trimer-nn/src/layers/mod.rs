@@ -3,19 +3,26 @@
 //! that checkpoints travel in both directions.
 
 mod attention;
+mod batch_norm;
 mod dropout;
 mod init;
 mod layer_norm;
 mod linear;
 mod mlp;
 mod positional;
+mod recurrent;
 mod transformer_block;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
+pub use batch_norm::BatchNorm1d;
 pub use dropout::dropout;
 pub use init::Initializer;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use positional::SinusoidalPositions;
+pub use recurrent::{
+    CellKind, Recurrent, RecurrentCell, RecurrentConfig, RecurrentLayer, RecurrentState,
+    RecurrentStates,
+};
 pub use transformer_block::{BlockConfig, TransformerBlock};
