@@ -12,6 +12,7 @@ mod mlp;
 mod positional;
 mod recurrent;
 mod transformer_block;
+pub mod turns;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use batch_norm::BatchNorm1d;

@@ -1,6 +1,10 @@
 //! The models: one file each, and one line in the registry below.
 
+pub mod bc_lstm;
+pub mod biddin;
+pub mod dialoguernn;
 pub mod lfmim;
+pub mod utterance_mlp;
 
 use crate::batch::{Batch, InputSpec};
 use crate::config;
@@ -258,6 +262,10 @@ macro_rules! registry {
 
 registry! {
     Lfmim { "lfmim", lfmim::LfmimConfig, lfmim::Lfmim },
+    UtteranceMlp { "utterance_mlp", utterance_mlp::UtteranceMlpConfig, utterance_mlp::UtteranceMlp },
+    BcLstm { "bc_lstm", bc_lstm::BcLstmConfig, bc_lstm::BcLstm },
+    DialogueRnn { "dialoguernn", dialoguernn::DialogueRnnConfig, dialoguernn::DialogueRnn },
+    Biddin { "biddin", biddin::BiddinConfig, biddin::Biddin },
 }
 
 /// Refuses an input that is arranged for models of the other level.
