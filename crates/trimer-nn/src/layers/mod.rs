@@ -17,6 +17,7 @@ pub mod turns;
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use batch_norm::BatchNorm1d;
 pub use dropout::dropout;
+pub(crate) use dropout::dropout_mask;
 pub use init::Initializer;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;

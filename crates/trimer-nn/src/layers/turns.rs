@@ -71,6 +71,28 @@ pub fn reverse_turns(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
         .reshape([conversations, turns, dim])
 }
 
+/// The turn at which the speaker of each turn spoke before, in the same conversation: in the order of a
+/// flattened `[conversation, turn]`, with the turns of each conversation in reverse order if so asked.
+pub fn turns_before(conversations: &Conversations, reverse: bool) -> Vec<Option<usize>> {
+    let turns = conversations.turns();
+    let mut all = Vec::with_capacity(conversations.lengths.len() * turns);
+    let mut first = 0;
+    for &length in &conversations.lengths {
+        let speakers = &conversations.speakers[first..first + length];
+        let mut last = vec![None; conversations.n_speakers];
+        all.extend((0..turns).map(|t| {
+            let speaker = speakers.get(if reverse {
+                length.checked_sub(t + 1)?
+            } else {
+                t
+            })?;
+            last[*speaker].replace(t)
+        }));
+        first += length;
+    }
+    all
+}
+
 /// A step of a GRU cell whose input was projected before, weights and input bias included.
 ///
 /// # Shapes
@@ -180,6 +202,23 @@ mod tests {
         let reversed = reverse_turns(x.clone(), &[3, 2]);
         assert_eq!(to_vec(reversed.clone()), [3.0, 2.0, 1.0, 5.0, 4.0, 0.0]);
         assert_eq!(to_vec(reverse_turns(reversed, &[3, 2])), to_vec(x));
+    }
+
+    #[test]
+    fn every_turn_knows_when_its_speaker_spoke_before() {
+        let conversations = Conversations {
+            lengths: vec![4, 2],
+            speakers: vec![0, 1, 0, 0, 0, 0],
+            n_speakers: 2,
+        };
+        assert_eq!(
+            turns_before(&conversations, false),
+            [None, None, Some(0), Some(2), None, Some(0), None, None]
+        );
+        assert_eq!(
+            turns_before(&conversations, true),
+            [None, Some(0), None, Some(1), None, Some(0), None, None]
+        );
     }
 
     #[test]

@@ -12,8 +12,9 @@
 //! | both directions, attention over all emotion states | section 3.4 | [`DialogueRnn`] |
 //!
 //! The reference updates the state of every party and keeps that of the speaker; here the speaker's alone
-//! is computed, which is the same. Deviation: at padding no party is selected, the reference takes the
-//! first one; neither reaches an output.
+//! is computed, which is the same. Deviations: at padding no party is selected, the reference takes the
+//! first one; neither reaches an output. Dropout on emotion states acts behind the recurrence, the
+//! reference feeds the dropped state on.
 
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
@@ -21,14 +22,15 @@ use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::turns::{
     arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reverse_turns,
-    side_by_side,
+    side_by_side, turns_before,
 };
-use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout, dropout_mask};
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap};
+use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
 
 static INFO: ModelInfo = ModelInfo {
     id: "dialoguernn",
@@ -200,48 +202,91 @@ impl PartyCell {
     /// # Shapes
     /// - `x`: `[conversation, turn, d_input]`
     /// - `speakers`: `[conversation, turn, party]`, one-hot, zero at padding
+    /// - `before`: the turn at which the same speaker spoke before, see [`turns_before`]
     /// - result: `[conversation, turn, d_emotion]`
-    fn run(&self, x: Tensor<3>, speakers: Tensor<3>, p: f64, rec: &mut Recorder) -> Tensor<3> {
-        let [batch, turns, width] = x.dims();
-        let [_, _, parties] = speakers.dims();
+    fn run(
+        &self,
+        x: Tensor<3>,
+        speakers: &Tensor<3>,
+        before: Vec<Option<usize>>,
+        p: f64,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let ready = Prepared::new(self, x);
+        let fused = match self.l_cell {
+            None => self.fused(&ready, before, p, rec),
+            Some(_) => None,
+        };
+        let spoken = fused.unwrap_or_else(|| self.step_by_step(&ready, speakers, p, rec));
+        dropout(self.e_cell.run(spoken, None, None, false).states, p, rec)
+    }
+
+    /// The speakers' states in one operation, where there is one.
+    fn fused(
+        &self,
+        ready: &Prepared,
+        before: Vec<Option<usize>>,
+        p: f64,
+        rec: &mut Recorder,
+    ) -> Option<Tensor<3>> {
         let [_, d_global] = self.g_cell.weight_hh.dims();
         let [_, d_party] = self.p_cell.weight_hh.dims();
-        let [_, d_emotion] = self.e_cell.weight_hh.dims();
-        let device = x.device();
-        // What hangs on the utterance alone is computed for all turns at once.
-        let from_x = |cell: &RecurrentCell| {
-            let weight = columns(cell.weight_ih.val(), 0, Some(width));
-            project(x.clone(), weight, Some(cell.bias_ih.val()))
+        let mut mask = |d: usize| {
+            (rec.is_training() && p > 0.0)
+                .then(|| dropout_mask(rec.next_seed(), before.len() * d, p))
         };
-        let into_g = from_x(&self.g_cell); // [batch, turns, 3 * d_global]
-        let into_p = from_x(&self.p_cell);
-        let into_l = self.l_cell.as_ref().map(from_x);
-        let queries = project(x.clone(), self.attention.val(), None); // [batch, turns, d_global]
-        // The columns that read a state, cut out once: each cut costs a gradient of full size.
-        let beyond_x = |cell: &RecurrentCell| columns(cell.weight_ih.val(), width, None);
-        let (from_party, from_context) = (beyond_x(&self.g_cell), beyond_x(&self.p_cell));
-        let from_spoken = self.l_cell.as_ref().map(beyond_x);
+        let options = PartyOptions {
+            global_mask: mask(d_global),
+            party_mask: mask(d_party),
+            before,
+        };
+        let inputs = PartyInputs {
+            global: ready.into_g.clone(),
+            party: ready.into_p.clone(),
+            query: ready.queries.clone(),
+        };
+        let weights = PartyWeights {
+            global_from_party: ready.from_party.clone(),
+            global_hh: self.g_cell.weight_hh.val(),
+            global_bias_hh: self.g_cell.bias_hh.val(),
+            party_from_context: ready.from_context.clone(),
+            party_hh: self.p_cell.weight_hh.val(),
+            party_bias_hh: self.p_cell.bias_hh.val(),
+        };
+        party_recurrence(inputs, weights, options)
+    }
 
+    /// The speakers' states, and those of listeners, turn by turn.
+    fn step_by_step(
+        &self,
+        ready: &Prepared,
+        speakers: &Tensor<3>,
+        p: f64,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let [batch, turns, parties] = speakers.dims();
+        let [_, d_global] = self.g_cell.weight_hh.dims();
+        let [_, d_party] = self.p_cell.weight_hh.dims();
+        let device = speakers.device();
         let mut party = Tensor::<3>::zeros([batch, parties, d_party], &device);
-        let mut emotion = Tensor::<3>::zeros([batch, 1, d_emotion], &device);
         let mut global = Tensor::<3>::zeros([batch, 1, d_global], &device);
         let mut history: Option<Tensor<3>> = None;
-        let mut emotions = Vec::with_capacity(turns);
+        let mut all = Vec::with_capacity(turns);
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
-            let who = at(&speakers); // [batch, 1, party]
+            let who = at(speakers); // [batch, 1, party]
             let own = who.clone().matmul(party.clone()); // [batch, 1, d_party]
-            let gates = at(&into_g) + project(own.clone(), from_party.clone(), None);
+            let gates = at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
             global = dropout(gru_step(&self.g_cell, gates, global), p, rec);
 
-            let mut gates = at(&into_p);
+            let mut gates = at(&ready.into_p);
             if let Some(history) = &history {
-                let context = attend(at(&queries), history.clone());
-                gates = gates + project(context, from_context.clone(), None);
+                let context = attend(at(&ready.queries), history.clone());
+                gates = gates + project(context, ready.from_context.clone(), None);
             }
             let spoken = dropout(gru_step(&self.p_cell, gates, own), p, rec); // [batch, 1, d_party]
-            let others = match (&self.l_cell, &into_l, &from_spoken) {
-                (Some(cell), Some(into_l), Some(from_spoken)) => {
+            let others = match (&self.l_cell, &ready.listening) {
+                (Some(cell), Some((into_l, from_spoken))) => {
                     let gates = at(into_l) + project(spoken.clone(), from_spoken.clone(), None);
                     let rows = batch * parties;
                     let gates =
@@ -255,20 +300,47 @@ impl PartyCell {
             };
             let speaks = who.transpose(); // [batch, party, 1]
             party = others * (speaks.clone().neg() + 1.0) + spoken.clone() * speaks;
-
-            let gates = project(
-                spoken,
-                self.e_cell.weight_ih.val(),
-                Some(self.e_cell.bias_ih.val()),
-            );
-            emotion = dropout(gru_step(&self.e_cell, gates, emotion), p, rec);
-            emotions.push(emotion.clone());
+            all.push(spoken);
             history = Some(match history {
                 None => global.clone(),
                 Some(history) => Tensor::cat(vec![history, global.clone()], 1),
             });
         }
-        Tensor::cat(emotions, 1)
+        Tensor::cat(all, 1)
+    }
+}
+
+/// What hangs on the utterances alone, computed for all turns at once, and the columns of the weights that
+/// read a state, cut out once: each cut costs a gradient of full size.
+struct Prepared {
+    /// `[conversation, turn, 3 * d_global]`.
+    into_g: Tensor<3>,
+    /// `[conversation, turn, 3 * d_party]`.
+    into_p: Tensor<3>,
+    /// `[conversation, turn, d_global]`.
+    queries: Tensor<3>,
+    from_party: Tensor<2>,
+    from_context: Tensor<2>,
+    /// The same for listeners, where their states change.
+    listening: Option<(Tensor<3>, Tensor<2>)>,
+}
+
+impl Prepared {
+    fn new(cell: &PartyCell, x: Tensor<3>) -> Self {
+        let [_, _, width] = x.dims();
+        let from_x = |cell: &RecurrentCell| {
+            let weight = columns(cell.weight_ih.val(), 0, Some(width));
+            project(x.clone(), weight, Some(cell.bias_ih.val()))
+        };
+        let beyond_x = |cell: &RecurrentCell| columns(cell.weight_ih.val(), width, None);
+        Self {
+            into_g: from_x(&cell.g_cell),
+            into_p: from_x(&cell.p_cell),
+            queries: project(x.clone(), cell.attention.val(), None),
+            from_party: beyond_x(&cell.g_cell),
+            from_context: beyond_x(&cell.p_cell),
+            listening: cell.l_cell.as_ref().map(|l| (from_x(l), beyond_x(l))),
+        }
     }
 }
 
@@ -299,11 +371,13 @@ impl FusionModel for DialogueRnn {
         let conversations = arrangement(batch);
         let speakers = conversations.speaker_one_hot(&x.device());
         let (p, lengths) = (self.cfg.p_recurrent, &conversations.lengths);
-        let forward = self.forward_cell.run(x.clone(), speakers.clone(), p, rec);
+        let before = turns_before(&conversations, false);
+        let forward = self.forward_cell.run(x.clone(), &speakers, before, p, rec);
         let mut states = dropout(forward, self.cfg.p_emotion, rec);
         if let Some(cell) = &self.reverse_cell {
             let (x, speakers) = (reverse_turns(x, lengths), reverse_turns(speakers, lengths));
-            let reverse = reverse_turns(cell.run(x, speakers, p, rec), lengths);
+            let before = turns_before(&conversations, true);
+            let reverse = reverse_turns(cell.run(x, &speakers, before, p, rec), lengths);
             let reverse = dropout(reverse, self.cfg.p_emotion, rec);
             states = Tensor::cat(vec![states, reverse], 2);
         }
