@@ -38,7 +38,7 @@ fn before() -> Vec<Option<usize>> {
 
 fn options(masked: bool) -> PartyOptions {
     let mask = |d: usize, every: usize| {
-        let factor = |i: usize| if i % every == 0 { 0.0 } else { 1.25 };
+        let factor = |i: usize| if i.is_multiple_of(every) { 0.0 } else { 1.25 };
         masked.then(|| (0..BATCH * TIME * d).map(factor).collect::<Vec<f32>>())
     };
     PartyOptions {
@@ -67,7 +67,10 @@ fn run(leaves: &[Tensor<1>], masked: bool) -> Tensor<3> {
 }
 
 fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
+    tensor
+        .into_data()
+        .try_into_vec()
+        .expect("the values are f32")
 }
 
 fn loss(inputs: &[Vec<f32>], masked: bool) -> f64 {
