@@ -18,6 +18,7 @@ mod fixture;
 mod golden;
 mod parity_blocks;
 mod parity_checkpoints;
+mod parity_dialogue_rnn;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;

@@ -290,6 +290,78 @@ fn cherma_corpora_hold_every_frame_and_all_four_labels() {
     }
 }
 
+#[test]
+fn conversation_corpora_hold_every_turn() {
+    let Some(golden) = golden::folder() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let files = golden::files(&golden.join("corpora/erc"), "pkl");
+    assert!(!files.is_empty());
+    for path in files {
+        let expected = expected_of(&path);
+        let tensors = golden::tensors(&expected);
+        let json = golden::json(&expected.with_extension("json"));
+        let (corpus, summary) = import("erc", &path, &dir.path().join(golden::stem(&path)));
+        let silent = tensors
+            .values()
+            .any(|t| t.values.contains(&f64::NEG_INFINITY));
+        assert_eq!(summary.warnings.iter().any(|w| w.contains("-inf")), silent);
+        let labels = json["labels"].as_array().unwrap();
+        let classes = &corpus.info().label_space.classes;
+        assert_eq!(classes.len(), labels.len());
+        for (class, short) in classes.iter().zip(labels) {
+            assert!(class.starts_with(short.as_str().unwrap()), "{class}");
+        }
+        let dialogues = json["dialogues"].as_object().unwrap();
+        let mut seen = 0;
+        for (name, dialogue) in dialogues {
+            let ids = dialogue["utterances"].as_array().unwrap();
+            for (turn, id) in ids.iter().enumerate() {
+                let at = format!("{}: {name}: {turn}", path.display());
+                let id = id.as_str().unwrap();
+                let full = [id.to_owned(), format!("{name}_{id}")];
+                let is_it =
+                    |u: &Utterance| u.conversation.as_deref() == Some(name) && full.contains(&u.id);
+                let idx = corpus.utterances().iter().position(is_it).expect(&at);
+                let utterance = &corpus.utterances()[idx];
+                assert_eq!(utterance.turn, Some(turn as i64), "{at}");
+                let label = utterance.labels.multimodal.map(u64::from);
+                assert_eq!(label, dialogue["labels"][turn].as_u64(), "{at}");
+                let sentence = dialogue["sentences"][turn].as_str();
+                assert_eq!(utterance.transcript.as_deref(), sentence, "{at}");
+                let speaker = match utterance.speaker.as_deref().unwrap() {
+                    "M" => 0,
+                    "F" => 1,
+                    place => place.parse().unwrap(),
+                };
+                assert_eq!(Some(speaker), dialogue["speakers"][turn].as_u64(), "{at}");
+                // The first tenth of the train list becomes valid.
+                match dialogue["split"].as_str().unwrap() {
+                    "test" => assert_eq!(utterance.split, Some(Split::Test), "{at}"),
+                    _ => assert_ne!(utterance.split, Some(Split::Test), "{at}"),
+                }
+                for modality in Modality::ALL {
+                    let key = match modality {
+                        Modality::Vision => "visual",
+                        other => other.as_str(),
+                    };
+                    let expected: Vec<_> = tensors[&format!("{name}/{key}")]
+                        .row(turn)
+                        .iter()
+                        .map(|v| settled(modality, *v))
+                        .collect();
+                    assert_eq!(frames(&corpus, idx, modality), expected, "{at}: {modality}");
+                }
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, corpus.len());
+        let trained = corpus.indices(Split::Train).len() + corpus.indices(Split::Valid).len();
+        assert_eq!(trained + corpus.indices(Split::Test).len(), corpus.len());
+    }
+}
+
 /// Gives `source` to an importer, which must refuse it quickly, name the place, and leave nothing.
 fn assert_refused(format: &str, source: &Path, named: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -457,7 +529,7 @@ fn mutated_files_never_panic() {
             .wrapping_add(1442695040888963407);
         (state >> 33) as usize % bound
     };
-    for format in ["mmsa", "mult"] {
+    for format in ["mmsa", "mult", "erc"] {
         for path in golden::files(&golden.join("corpora").join(format), "pkl") {
             let good = fs::read(&path).unwrap();
             for _ in 0..12 {

@@ -91,6 +91,7 @@ fn spec(fixture: &Fixture, prefix: &str) -> InputSpec {
         dims,
         lengths,
         sampling: ModalityMap::default(),
+        n_speakers: None,
     }
 }
 

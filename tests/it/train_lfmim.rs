@@ -45,6 +45,7 @@ fn spec() -> InputSpec {
             vision: 5,
         },
         sampling: ModalityMap::default(),
+        n_speakers: None,
     }
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Shape};
 use crate::fused::fusion::Layout as FusionLayout;
 use crate::fusion::FusionParts;
 use crate::pool::Buffer;
-use crate::{attention, block, elementwise, fusion, layer_norm, linear, recurrent};
+use crate::{attention, block, elementwise, fusion, layer_norm, linear, parties, recurrent};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -51,6 +51,37 @@ impl<B: Backend> BlockParameters<B> {
             self.proj_bias,
             self.ln_22_weight,
             self.ln_22_bias,
+        ]
+    }
+}
+
+/// Inputs and weights of the recurrence of DialogueRNN as backend primitives, in the order of
+/// [`crate::PartyInputs`] and [`crate::PartyWeights`].
+#[derive(ExtensionType, Debug, Clone)]
+pub struct PartyTensors<B: Backend> {
+    pub(crate) global: FloatTensor<B>,
+    pub(crate) party: FloatTensor<B>,
+    pub(crate) query: FloatTensor<B>,
+    pub(crate) global_from_party: FloatTensor<B>,
+    pub(crate) global_hh: FloatTensor<B>,
+    pub(crate) global_bias_hh: FloatTensor<B>,
+    pub(crate) party_from_context: FloatTensor<B>,
+    pub(crate) party_hh: FloatTensor<B>,
+    pub(crate) party_bias_hh: FloatTensor<B>,
+}
+
+impl<B: Backend> PartyTensors<B> {
+    pub(crate) fn into_array(self) -> [FloatTensor<B>; 9] {
+        [
+            self.global,
+            self.party,
+            self.query,
+            self.global_from_party,
+            self.global_hh,
+            self.global_bias_hh,
+            self.party_from_context,
+            self.party_hh,
+            self.party_bias_hh,
         ]
     }
 }
@@ -108,6 +139,12 @@ pub trait KernelOps: Backend {
         cell: FloatTensor<Self>,
         call: recurrent::Call,
     ) -> FloatTensor<Self>;
+
+    /// See [`crate::party_recurrence()`].
+    fn fused_parties(
+        #[extension_type] tensors: PartyTensors<Self>,
+        call: parties::Call,
+    ) -> FloatTensor<Self>;
 }
 
 impl KernelOps for Flex {
@@ -164,6 +201,10 @@ impl KernelOps for Flex {
     ) -> FloatTensor<Self> {
         recurrent::op::infer([projected, weight_hh, bias_hh, hidden, cell], &call)
     }
+
+    fn fused_parties(tensors: PartyTensors<Self>, call: parties::Call) -> FloatTensor<Self> {
+        parties::op::infer(tensors.into_array(), &call)
+    }
 }
 
 impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
@@ -219,6 +260,10 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         call: recurrent::Call,
     ) -> FloatTensor<Self> {
         recurrent::op::record::<C>([projected, weight_hh, bias_hh, hidden, cell], call)
+    }
+
+    fn fused_parties(tensors: PartyTensors<Self>, call: parties::Call) -> FloatTensor<Self> {
+        parties::op::record::<C>(tensors.into_array(), call)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a model reads: the sequences and labels of a few utterances.
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap, ModalitySet};
 
@@ -39,6 +39,54 @@ pub struct Conversations {
     pub speakers: Vec<usize>,
     /// Speakers that the model distinguishes; every value of `speakers` is below it.
     pub n_speakers: usize,
+}
+
+impl Conversations {
+    /// Turns of the longest conversation.
+    pub fn turns(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Index of every utterance in a flattened `[conversation * turn]` axis, in batch order.
+    pub fn positions(&self) -> Vec<usize> {
+        let turns = self.turns();
+        let places = self.lengths.iter().enumerate();
+        places
+            .flat_map(|(i, &length)| i * turns..i * turns + length)
+            .collect()
+    }
+
+    /// The rows of the utterances, without padding.
+    ///
+    /// # Shapes
+    /// - `x`: `[conversation, turn, feature]`
+    /// - result: `[utterance, feature]`
+    pub fn unpad(&self, x: Tensor<3>) -> Tensor<2> {
+        let [conversations, turns, dim] = x.dims();
+        let flat = x.reshape([conversations * turns, dim]);
+        if self.lengths.iter().all(|&length| length == turns) {
+            return flat;
+        }
+        let positions: Vec<i32> = self.positions().into_iter().map(|p| p as i32).collect();
+        let device = flat.device();
+        flat.select(
+            0,
+            Tensor::<1, Int>::from_data(TensorData::from(positions.as_slice()), &device),
+        )
+    }
+
+    /// Who speaks, one-hot; zero where padded.
+    ///
+    /// # Shapes
+    /// - result: `[conversation, turn, n_speakers]`
+    pub fn speaker_one_hot(&self, device: &Device) -> Tensor<3> {
+        let shape = [self.lengths.len(), self.turns(), self.n_speakers];
+        let mut values = vec![0.0_f32; shape.iter().product()];
+        for (place, speaker) in self.positions().into_iter().zip(&self.speakers) {
+            values[place * self.n_speakers + speaker] = 1.0;
+        }
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
 }
 
 /// A few utterances, or a few whole conversations.
@@ -115,6 +163,10 @@ pub struct InputSpec {
     pub lengths: ModalityMap<usize>,
     /// How longer sequences are cut.
     pub sampling: ModalityMap<Sampling>,
+    /// At conversation level, how many speakers of a conversation are told apart; `None` at
+    /// utterance level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_speakers: Option<usize>,
 }
 
 impl InputSpec {
@@ -149,6 +201,28 @@ pub fn copy_frames(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_go_by_utterance_without_padding() {
+        let device = Device::flex();
+        let arrangement = Conversations {
+            lengths: vec![1, 3],
+            speakers: vec![0, 0, 1, 0],
+            n_speakers: 2,
+        };
+        let x = Tensor::<1>::from_data([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &device).reshape([2, 3, 1]);
+        assert_eq!(
+            crate::weights::to_vec(arrangement.unpad(x)),
+            [0.0, 3.0, 4.0, 5.0]
+        );
+        assert_eq!(
+            crate::weights::to_vec(arrangement.speaker_one_hot(&device)),
+            [
+                1.0, 0.0, 0.0, 0.0, 0.0, 0.0, // one turn, two of padding
+                1.0, 0.0, 0.0, 1.0, 1.0, 0.0,
+            ]
+        );
+    }
 
     #[test]
     fn uniform_sampling_keeps_both_ends() {

@@ -1,6 +1,6 @@
 //! How fast a model is on this machine.
 
-use crate::batch::{Batch, InputSpec, Sequence};
+use crate::batch::{Batch, Conversations, InputSpec, Sequence};
 use crate::error::Result;
 use crate::models::{AnyModel, FusionModel, ModelConfig, Task};
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
@@ -19,8 +19,10 @@ use trimer_core::{Head, HeadMap, ModalityMap};
 /// What to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchOptions {
-    /// Utterances per batch.
+    /// Utterances per batch, or conversations.
     pub batch: usize,
+    /// Utterances per conversation, for models that read conversations; then `batch` counts these.
+    pub turns: usize,
     /// Repetitions per measurement; the median counts.
     pub repeat: usize,
     /// With the model's dropout.
@@ -34,13 +36,13 @@ pub struct BenchResult {
     pub system: String,
     /// Numbers that the model learns.
     pub parameters: usize,
-    /// Training steps (forward, four losses, backward, SGD) times batch size per second.
+    /// Training steps (forward, losses, backward, SGD) times utterances in the batch per second.
     pub train_samples_per_s: f64,
-    /// Inference at the batch size.
+    /// Utterances per second, inference at the batch size.
     pub infer_samples_per_s: f64,
-    /// Inference of one utterance, median.
+    /// Inference of one utterance or conversation, median.
     pub infer_batch1_ms: f64,
-    /// Inference of one utterance, 95th percentile.
+    /// Inference of one utterance or conversation, 95th percentile.
     pub infer_batch1_p95_ms: f64,
     /// Most memory that the process ever held; 0 where the system does not tell.
     pub peak_bytes: u64,
@@ -64,7 +66,7 @@ pub fn bench(
     let tracked = device.clone().autodiff();
     let model = config.build(input, task, 0, &tracked)?;
     let objective = Objective::plain(&TrainConfig::default(), task);
-    let batch = random_batch(input, task, options.batch, &tracked);
+    let batch = random_batch(input, task, options.batch, options.turns, &tracked);
     let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         weight_decay: 0.0,
@@ -90,18 +92,19 @@ pub fn bench(
             to_vec(logits);
         }
     };
-    let batch = random_batch(input, task, options.batch, device);
+    let batch = random_batch(input, task, options.batch, options.turns, device);
     let many = median(&times(options.repeat, || infer(&batch)));
-    let one = random_batch(input, task, 1, device);
+    let one = random_batch(input, task, 1, options.turns, device);
     let single = times(3 * options.repeat, || infer(&one));
     let limit = gemm_limit(device);
-    let train_samples_per_s = options.batch as f64 / train;
+    let utterances = input.n_speakers.map_or(1, |_| options.turns) * options.batch;
+    let train_samples_per_s = utterances as f64 / train;
     let flops = 3.0 * config.forward_flops(input, task);
     Ok(BenchResult {
         system: format!("trimer {} {}", env!("CARGO_PKG_VERSION"), config.info().id),
         parameters: parameter_count(&plain),
         train_samples_per_s,
-        infer_samples_per_s: options.batch as f64 / many,
+        infer_samples_per_s: utterances as f64 / many,
         infer_batch1_ms: 1e3 * median(&single),
         infer_batch1_p95_ms: 1e3 * percentile(&single, 0.95),
         peak_bytes: peak_bytes(),
@@ -122,7 +125,7 @@ pub fn latency_ms(
     device: &Device,
 ) -> Result<[f64; 2]> {
     let model = config.build(input, task, 0, device)?;
-    let one = random_batch(input, task, 1, device);
+    let one = random_batch(input, task, 1, 1, device);
     let seconds = times(repeat.max(1), || {
         let output = model.forward(&one, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
@@ -152,11 +155,18 @@ fn train_step(
     }
 }
 
-fn random_batch(input: &InputSpec, task: Task, n: usize, device: &Device) -> Batch {
+fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let conversations = input.n_speakers.map(|n_speakers| Conversations {
+        lengths: vec![turns; n],
+        speakers: (0..n * turns).map(|i| i % turns % n_speakers).collect(),
+        n_speakers,
+    });
     let sequences = ModalityMap::from_fn(|m| {
         let dim = (*input.dims.get(m))?;
-        let time = *input.lengths.get(m);
+        let time = conversations
+            .as_ref()
+            .map_or(*input.lengths.get(m), |_| turns);
         let values = (0..n * time * dim)
             .map(|_| rng.random_range(-1.7_f32..1.7))
             .collect();
@@ -168,9 +178,10 @@ fn random_batch(input: &InputSpec, task: Task, n: usize, device: &Device) -> Bat
         ))
     });
     let classes = task.n_outputs() as u32;
+    let n = conversations.as_ref().map_or(n, |_| n * turns);
     Batch {
         indices: (0..n).collect(),
-        conversations: None,
+        conversations,
         sequences,
         labels: HeadMap::from_fn(|h: Head| {
             (0..n as u32)

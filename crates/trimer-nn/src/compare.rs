@@ -96,6 +96,7 @@ impl Pooled {
         let rows = labelled_rows(corpus, split, self.task, column);
         let utterances = corpus.utterances();
         match self.task {
+            Task::MultiBinary { .. } => return Err(several_labels()),
             Task::Classification { .. } => {
                 let labels = rows
                     .iter()
@@ -142,7 +143,7 @@ impl Pooled {
     /// How many utterances are judged.
     pub const fn len(&self) -> usize {
         match self.task {
-            Task::Classification { .. } => self.truth.len(),
+            Task::Classification { .. } | Task::MultiBinary { .. } => self.truth.len(),
             Task::Regression => self.scores.len(),
         }
     }
@@ -196,6 +197,7 @@ impl Pooled {
             .map(|s| &self.outputs[*s][range.start * width..range.end * width])
             .collect();
         Ok(match self.task {
+            Task::MultiBinary { .. } => return Err(several_labels()),
             Task::Classification { .. } => {
                 let preds: Vec<Vec<u32>> = outputs.iter().map(|o| arg_max(o, width)).collect();
                 evaluate_classification_seeds(
@@ -231,6 +233,7 @@ impl Pooled {
         let mine: Vec<&[f64]> = self.outputs.iter().map(Vec::as_slice).collect();
         let theirs: Vec<&[f64]> = other.outputs.iter().map(Vec::as_slice).collect();
         Ok(match self.task {
+            Task::MultiBinary { .. } => return Err(several_labels()),
             Task::Classification { n_classes } => {
                 let of = |outputs: &[&[f64]]| -> Vec<Vec<u32>> {
                     outputs.iter().map(|o| arg_max(o, n_classes)).collect()
@@ -250,6 +253,10 @@ impl Pooled {
             }
         })
     }
+}
+
+fn several_labels() -> NnError {
+    refused("runs on several yes/no labels are judged by `trimer eval`, one by one".into())
 }
 
 fn predictions<'a>(

@@ -1,6 +1,7 @@
 //! From a corpus on disk to batches.
 
 use crate::batch::{Batch, InputSpec, Sampling, Sequence};
+use crate::conversation::{self, Order};
 use crate::error::{NnError, Result};
 use burn::tensor::Device;
 use rand::SeedableRng;
@@ -108,8 +109,74 @@ impl Loader<'_> {
     /// The batch of the given rows on `device`.
     ///
     /// An utterance without a modality gets zeros there, all marked as padding.
+    /// At conversation level `indices` come from [`Self::batches`].
     pub fn batch(&self, indices: &[usize], device: &Device) -> Batch {
-        let sequences = ModalityMap::from_fn(|modality| {
+        let rows = self.corpus.utterances();
+        let (sequences, conversations) = match self.input.n_speakers {
+            None => (self.utterances(indices, device), None),
+            Some(n_speakers) => {
+                let arrangement = conversation::arrange(self.corpus, indices, n_speakers);
+                let sequences = self.turns(indices, &arrangement.lengths, device);
+                (sequences, Some(arrangement))
+            }
+        };
+        Batch {
+            indices: indices.to_vec(),
+            conversations,
+            sequences,
+            labels: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].labels.get(h)).collect()),
+            scores: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].scores.get(h)).collect()),
+        }
+    }
+
+    /// The rows of each batch, at most `batch_size` utterances, or conversations.
+    ///
+    /// At conversation level these are all turns of every conversation that has one of `rows`.
+    pub fn batches(&self, rows: &[usize], batch_size: usize, order: Order) -> Vec<Vec<usize>> {
+        let batch_size = batch_size.max(1);
+        if self.input.n_speakers.is_some() {
+            let all = conversation::of_rows(self.corpus, rows);
+            return conversation::batches(all, batch_size, order);
+        }
+        let rows = match order {
+            Order::AsGiven => rows.to_vec(),
+            Order::Shuffled { seed, epoch } => shuffled(rows, seed, epoch),
+        };
+        rows.chunks(batch_size).map(<[usize]>::to_vec).collect()
+    }
+
+    /// `[conversation, turn, feature]`, each utterance the mean of its frames.
+    fn turns(
+        &self,
+        indices: &[usize],
+        lengths: &[usize],
+        device: &Device,
+    ) -> ModalityMap<Option<Sequence>> {
+        let turns = lengths.iter().copied().max().unwrap_or(0);
+        ModalityMap::from_fn(|modality| {
+            let dim = (*self.input.dims.get(modality))?;
+            let mut values = vec![0.0; lengths.len() * turns * dim];
+            let mut utterances = indices.iter();
+            for (conversation, &length) in values.chunks_mut((turns * dim).max(1)).zip(lengths) {
+                for (out, &idx) in conversation
+                    .chunks_mut(dim)
+                    .take(length)
+                    .zip(&mut utterances)
+                {
+                    if let Some(view) = self.corpus.frames(idx, modality) {
+                        conversation::mean_frame(&view, out);
+                        self.normaliser.apply(modality, out);
+                    }
+                }
+            }
+            let shape = [lengths.len(), turns, dim];
+            Some(Sequence::new(values, shape, lengths, device))
+        })
+    }
+
+    /// `[utterance, frame, feature]`.
+    fn utterances(&self, indices: &[usize], device: &Device) -> ModalityMap<Option<Sequence>> {
+        ModalityMap::from_fn(|modality| {
             let dim = (*self.input.dims.get(modality))?;
             let time = *self.input.lengths.get(modality);
             let mut values = vec![0.0; indices.len() * time * dim];
@@ -130,15 +197,7 @@ impl Loader<'_> {
                 &lengths,
                 device,
             ))
-        });
-        let rows = self.corpus.utterances();
-        Batch {
-            indices: indices.to_vec(),
-            conversations: None,
-            sequences,
-            labels: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].labels.get(h)).collect()),
-            scores: HeadMap::from_fn(|h| indices.iter().map(|&i| *rows[i].scores.get(h)).collect()),
-        }
+        })
     }
 }
 
@@ -221,6 +280,7 @@ pub fn input_spec(
             }
         }),
         sampling,
+        n_speakers: None,
     })
 }
 

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bench;
 pub mod compare;
 pub mod config;
+pub mod conversation;
 pub mod corrupt;
 pub mod data;
 pub mod device;

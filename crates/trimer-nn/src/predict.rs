@@ -1,6 +1,7 @@
 //! From a model and rows of a corpus to numbers that metrics understand.
 
 use crate::batch::Batch;
+use crate::conversation::{self, Order};
 use crate::data::Loader;
 use crate::error::Result;
 use crate::models::{FusionModel, Task};
@@ -8,6 +9,7 @@ use crate::recorder::Recorder;
 use crate::weights::to_vec;
 use burn::tensor::{Device, Tensor, activation::softmax};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{
     ClassificationPrediction, EvaluationOptions, Metrics, evaluate_binary_seeds,
@@ -39,6 +41,34 @@ impl Predictions {
             rows.map(|row| trimer_core::metrics::probability::arg_max(row) as u32)
                 .collect(),
         )
+    }
+
+    /// The predictions of some rows, in their order. Of several about one row, the first counts:
+    /// among growing parts of a conversation, it is the one in which nothing follows the row.
+    fn at_rows(self, rows: &[usize]) -> Self {
+        if self.indices == rows {
+            return self;
+        }
+        let mut place = BTreeMap::new();
+        for (position, row) in self.indices.iter().enumerate() {
+            place.entry(*row).or_insert(position);
+        }
+        let places: Vec<usize> = rows
+            .iter()
+            .filter_map(|row| place.get(row).copied())
+            .collect();
+        let n = self.n_outputs;
+        let outputs = self.outputs.map(|_, values| {
+            values.map(|v| {
+                let rows = places.iter().map(|p| &v[p * n..(p + 1) * n]);
+                rows.flatten().copied().collect()
+            })
+        });
+        Self {
+            indices: rows.to_vec(),
+            outputs,
+            n_outputs: n,
+        }
     }
 
     /// Heads that said something.
@@ -75,10 +105,36 @@ pub fn predict_with<M: FusionModel>(
     device: &Device,
     prepare: &dyn Fn(Batch) -> Batch,
 ) -> Predictions {
+    let batches = loader.batches(rows, batch_size, Order::AsGiven);
+    predict_batches(model, loader, &batches, task, device, prepare).at_rows(rows)
+}
+
+/// As [`predict`], but every utterance is judged from what was said before it: its conversation
+/// ends with it.
+pub fn predict_online<M: FusionModel>(
+    model: &M,
+    loader: &Loader<'_>,
+    rows: &[usize],
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Predictions {
+    let batches = conversation::prefixes(loader.corpus, rows, batch_size);
+    predict_batches(model, loader, &batches, task, device, &|batch| batch).at_rows(rows)
+}
+
+fn predict_batches<M: FusionModel>(
+    model: &M,
+    loader: &Loader<'_>,
+    batches: &[Vec<usize>],
+    task: Task,
+    device: &Device,
+    prepare: &dyn Fn(Batch) -> Batch,
+) -> Predictions {
     let n_outputs = task.n_predictions();
     let mut outputs = HeadMap::<Option<Vec<f64>>>::default();
-    for chunk in rows.chunks(batch_size.max(1)) {
-        let batch = prepare(loader.batch(chunk, device));
+    for rows in batches {
+        let batch = prepare(loader.batch(rows, device));
         let output = model.forward(&batch, &mut Recorder::eval());
         for (head, logits) in output.logits.iter() {
             let Some(logits) = logits.clone() else {
@@ -91,7 +147,7 @@ pub fn predict_with<M: FusionModel>(
         }
     }
     Predictions {
-        indices: rows.to_vec(),
+        indices: batches.concat(),
         outputs,
         n_outputs,
     }

@@ -18,9 +18,12 @@ pub(crate) struct Args {
     /// A preset of the model
     #[arg(long)]
     preset: Option<String>,
-    /// Utterances per batch
+    /// Utterances per batch; conversations, if the model reads these
     #[arg(long, default_value_t = 24)]
     batch: usize,
+    /// Utterances per conversation, if the model reads conversations
+    #[arg(long, default_value_t = 50)]
+    turns: usize,
     /// How often each measurement is repeated; the median counts
     #[arg(long, default_value_t = 7)]
     repeat: usize,
@@ -116,6 +119,7 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
     let input = super::models::default_input(&config, dims);
     let options = BenchOptions {
         batch: args.batch.max(1),
+        turns: args.turns.max(1),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
     };

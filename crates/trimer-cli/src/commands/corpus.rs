@@ -71,7 +71,7 @@ pub(crate) struct ExportArgs {
 pub(crate) struct SynthArgs {
     /// The corpus directory to make
     out: PathBuf,
-    /// small (750 utterances) or cherma (28,717 utterances, about 15 GB)
+    /// small (750 utterances), dialogue (4,000 in conversations) or cherma (28,717, about 15 GB)
     #[arg(long, default_value = "small")]
     preset: String,
     /// Another number of utterances than the preset's, at least 10

@@ -80,6 +80,7 @@ pub(crate) fn default_input(config: &ModelConfig, dims: ModalityMap<Option<usize
         dims,
         lengths,
         sampling,
+        n_speakers: config.info().reads_conversations().then_some(2),
     }
 }
 

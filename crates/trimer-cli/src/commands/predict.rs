@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Which of the run's seeds; the first by default
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Judge each utterance from what was said before it (models that read conversations)
+    #[arg(long, requires = "corpus")]
+    online: bool,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -75,7 +78,11 @@ fn answer(
     seed: u64,
     device: &Device,
 ) -> anyhow::Result<Answer> {
-    let mut predictions = run.predict(seed, corpus, rows, device)?;
+    let mut predictions = if args.online {
+        run.predict_online(seed, corpus, rows, device)?
+    } else {
+        run.predict(seed, corpus, rows, device)?
+    };
     for modality in run.missing_modalities(corpus).iter() {
         ui::warn(&format!(
             "there are no {modality} features: the model sees padding in their place, and its {modality} head is left out"

@@ -5,11 +5,13 @@
 //! and from all of them.
 
 mod ceiling;
+mod dialogue;
 mod emotion;
 mod features;
 mod phrases;
 
 pub use ceiling::Ceiling;
+pub use dialogue::SynthDialogue;
 
 use super::{
     CorpusError, CorpusInfo, CorpusWriter, FeatureDtype, Frames, MAX_UTTERANCES, Split, Utterance,
@@ -23,7 +25,7 @@ use std::{
 };
 
 /// Names of the presets.
-pub const PRESETS: [&str; 2] = ["small", "cherma"];
+pub const PRESETS: [&str; 3] = ["small", "cherma", "dialogue"];
 
 /// Utterances that a thread makes before it hands them over.
 const CHUNK: usize = 16;
@@ -93,6 +95,8 @@ pub struct SynthSpec {
     pub dtype: FeatureDtype,
     /// The features; a modality that is `None` is left out.
     pub modalities: ModalityMap<Option<SynthModality>>,
+    /// How people talk with one another; `None` = every speaker alone, each utterance for itself.
+    pub dialogue: Option<SynthDialogue>,
 }
 
 /// Why a corpus could not be made.
@@ -139,6 +143,8 @@ impl SynthSpec {
     ///   a minute on two cores.
     /// - `cherma`: the size and the sequence lengths of CHERMA as the LFMIM paper used it: 28,717
     ///   utterances, text 80 x 768, audio up to 543 x 768, vision 64 x 512; about 15 GB in `f16`.
+    /// - `dialogue`: 4,000 utterances of 120 speakers in conversations of two or three, one frame per
+    ///   utterance; what was felt before decides what is felt now.
     ///
     /// # Errors
     /// [`SynthError::UnknownPreset`].
@@ -163,6 +169,7 @@ impl SynthSpec {
                     audio: modality(16, skewed(14, 6, 20), 0.7),
                     vision: modality(12, Length::Fixed(10), 0.9),
                 },
+                dialogue: None,
             }),
             "cherma" => Ok(Self {
                 name: "synth-cherma".to_owned(),
@@ -175,6 +182,20 @@ impl SynthSpec {
                     audio: modality(768, skewed(200, 25, 543), 0.12),
                     vision: modality(512, Length::Fixed(64), 0.12),
                 },
+                dialogue: None,
+            }),
+            "dialogue" => Ok(Self {
+                name: "synth-dialogue".to_owned(),
+                seed: 0,
+                n_utterances: 4_000,
+                n_speakers: 120,
+                dtype: FeatureDtype::F32,
+                modalities: ModalityMap {
+                    text: modality(24, Length::Fixed(1), 1.4),
+                    audio: modality(16, Length::Fixed(1), 1.4),
+                    vision: modality(12, Length::Fixed(1), 1.4),
+                },
+                dialogue: Some(SynthDialogue::default()),
             }),
             other => Err(SynthError::UnknownPreset {
                 given: other.to_owned(),
@@ -183,8 +204,14 @@ impl SynthSpec {
     }
 
     /// What a perfect observer would reach.
+    ///
+    /// Where people talk with one another, this is an observer of one utterance at a time; who
+    /// remembers what was said before can do better.
     pub fn ceiling(&self) -> Ceiling {
-        emotion::ceiling()
+        match self.dialogue {
+            None => emotion::ceiling(),
+            Some(_) => emotion::ceiling_of_felt(),
+        }
     }
 
     /// # Errors
@@ -209,6 +236,9 @@ impl SynthSpec {
                 value,
                 format!("5 to {most}, half the utterances"),
             );
+        }
+        if let Some(dialogue) = &self.dialogue {
+            dialogue.check(self.n_speakers)?;
         }
         if self.modalities.iter().all(|(_, m)| m.is_none()) {
             return fail("modalities", "empty".to_owned(), "one or more".to_owned());
@@ -252,7 +282,7 @@ impl SynthSpec {
             citation: String::new(),
             description: format!(
                 "Made-up data, no human being was recorded.\n\n{}\n\nA perfect observer of the text alone finds the multimodal label in {}, of the audio in {}, of the vision in {}, of all three in {} of all cases.",
-                emotion::RULE,
+                self.dialogue.map_or(emotion::RULE, |_| dialogue::RULE),
                 from("text"),
                 from("audio"),
                 from("vision"),
@@ -341,6 +371,8 @@ type Values = ModalityMap<Option<Vec<f32>>>;
 struct Maker<'a> {
     spec: &'a SynthSpec,
     templates: ModalityMap<Option<Templates>>,
+    /// Who says what in which conversation, where people talk with one another.
+    turns: Vec<dialogue::Turn>,
     /// First utterance and first speaker of each split, with the end as a fourth.
     utterance_bounds: [usize; 4],
     speaker_bounds: [usize; 4],
@@ -352,8 +384,14 @@ impl<'a> Maker<'a> {
             let fifth = n.div_ceil(5);
             [0, n - 2 * fifth, n - fifth, n]
         };
+        let (utterance_bounds, speaker_bounds) =
+            (bounds(spec.n_utterances), bounds(spec.n_speakers));
+        let turns = spec.dialogue.as_ref().map_or_else(Vec::new, |talk| {
+            talk.turns(spec.seed, &utterance_bounds, &speaker_bounds)
+        });
         Self {
             spec,
+            turns,
             templates: ModalityMap::from_fn(|m| {
                 spec.modalities.get(m).map(|modality| {
                     let strength = Strength {
@@ -364,8 +402,8 @@ impl<'a> Maker<'a> {
                     Templates::new(spec.seed, m, modality.dim, strength)
                 })
             }),
-            utterance_bounds: bounds(spec.n_utterances),
-            speaker_bounds: bounds(spec.n_speakers),
+            utterance_bounds,
+            speaker_bounds,
         }
     }
 
@@ -383,14 +421,23 @@ impl<'a> Maker<'a> {
         // The first utterance with this quotient is ceil(own * per_split / speakers).
         let turn = index - first - (own * per_split).div_ceil(speakers);
 
+        let (speaker, conversation, turn) = match self.turns.get(index) {
+            Some(said) => (
+                said.speaker,
+                format!("talk{:05}", said.conversation),
+                said.turn,
+            ),
+            None => (speaker, format!("talk{speaker:04}"), turn),
+        };
         let mut rng = stream(self.spec.seed, 1, index as u64);
-        let scene = emotion::draw(&mut || uniform(&mut rng));
+        let felt = self.turns.get(index).map(|said| said.felt);
+        let scene = emotion::draw(felt, &mut || uniform(&mut rng));
         let pace = normal(&mut rng);
         let wording = uniform(&mut rng);
         let utterance = Utterance {
             id: format!("{index:05}"),
             split: Some(Split::ALL[part]),
-            conversation: Some(format!("talk{speaker:04}")),
+            conversation: Some(conversation),
             turn: Some(turn as i64),
             speaker: Some(format!("speaker{speaker:04}")),
             transcript: Some(phrases::say(scene.shown.text, wording).to_owned()),

@@ -3,6 +3,7 @@
 //! One format is one file here and one line in [`IMPORTERS`].
 
 pub mod cherma;
+pub mod erc;
 mod error;
 pub mod folder;
 pub mod mmsa;
@@ -22,8 +23,13 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All importers, in the order in which they are listed to users.
-pub const IMPORTERS: &[&dyn Importer] =
-    &[&folder::Folder, &cherma::Cherma, &mmsa::Mmsa, &mult::MulT];
+pub const IMPORTERS: &[&dyn Importer] = &[
+    &folder::Folder,
+    &cherma::Cherma,
+    &mmsa::Mmsa,
+    &mult::MulT,
+    &erc::Erc,
+];
 
 /// The importer with this id.
 ///

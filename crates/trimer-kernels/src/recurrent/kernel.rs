@@ -31,7 +31,7 @@ pub(super) struct Saved {
 }
 
 /// Chunks of `size` values, or as many empty ones as it takes.
-fn parts<'a>(x: &'a mut [f32], size: usize, n: usize) -> Vec<&'a mut [f32]> {
+fn parts(x: &mut [f32], size: usize, n: usize) -> Vec<&mut [f32]> {
     if x.is_empty() {
         return (0..n).map(|_| Default::default()).collect();
     }
@@ -420,7 +420,7 @@ impl Kernel for GruBackward<'_, '_> {
 
 /// `e^x` to about 1e-6 relative where `|x|` is below ten; does not overflow.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x * std::f32::consts::LOG2_E;
@@ -438,12 +438,12 @@ fn exp(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     2.0 / (1.0 + exp(-2.0 * x)) - 1.0
 }
 

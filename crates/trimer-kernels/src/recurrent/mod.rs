@@ -3,7 +3,7 @@
 //! The projection of the inputs is a matrix product over all steps at once and is left to [`crate::linear()`]; what is
 //! here is the recurrence behind it, which would otherwise put some twenty nodes per step into the autodiff graph.
 
-mod kernel;
+pub(crate) mod kernel;
 pub(crate) mod op;
 mod plain;
 

@@ -16,6 +16,7 @@ mod pooling;
 mod positional;
 mod recurrent;
 mod transformer_block;
+pub mod turns;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use batch_norm::BatchNorm1d;

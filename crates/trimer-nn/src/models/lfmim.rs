@@ -37,7 +37,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Layer-wise Fusion with Modality Independence Modeling",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023",
     reconstruction: false,
     presets: &["paper", "released"],

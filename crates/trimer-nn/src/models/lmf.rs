@@ -24,7 +24,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Low-rank Multimodal Fusion",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Liu et al., Efficient Low-rank Multimodal Fusion with Modality-Specific Factors, ACL 2018",
     reconstruction: false,
     presets: &["mmsa", "original"],

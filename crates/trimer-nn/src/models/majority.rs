@@ -138,6 +138,8 @@ impl FusionModel for Majority {
                             *count += 1.0;
                         }
                     }
+                    // Refused by `RunConfig::check`: not among the registry entry's tasks.
+                    Task::MultiBinary { .. } => {}
                     Task::Regression => {
                         for score in batch.scores.get(column).iter().flatten() {
                             sums[0] += f64::from(*score);
@@ -158,7 +160,7 @@ impl FusionModel for Majority {
                 .map(|sum| match self.task {
                     // A class that never occurs must keep a finite logarithm.
                     Task::Classification { .. } => (sum / count).max(1e-12).ln() as f32,
-                    Task::Regression => (sum / count) as f32,
+                    Task::Regression | Task::MultiBinary { .. } => (sum / count) as f32,
                 })
                 .collect();
             set_buffer(buffer, &values);
@@ -194,6 +196,7 @@ mod tests {
     fn fitted(task: Task) -> Vec<f32> {
         let device = Device::flex();
         let input = InputSpec {
+            n_speakers: None,
             dims: ModalityMap::default(),
             lengths: ModalityMap::default(),
             sampling: ModalityMap::default(),

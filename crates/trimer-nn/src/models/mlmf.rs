@@ -22,7 +22,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multi-task Low-rank Multimodal Fusion",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
     presets: &["sims", "simsv2"],

@@ -1,6 +1,9 @@
 //! The models: one file each, and one line in the registry below.
 
+pub mod bc_lstm;
+pub mod biddin;
 mod checks;
+pub mod dialoguernn;
 pub mod ef_transformer;
 pub mod hct;
 pub mod lf_transformer;
@@ -17,6 +20,7 @@ pub mod mult;
 pub mod pmr;
 pub mod tfn;
 pub mod unimodal;
+pub mod utterance_mlp;
 
 use crate::batch::{Batch, InputSpec};
 use crate::config;
@@ -36,7 +40,7 @@ pub struct ModelInfo {
     pub id: &'static str,
     /// Full name.
     pub title: &'static str,
-    /// `utterance` or `conversation`.
+    /// `utterance`, or `conversation` for models that read whole conversations.
     pub level: &'static str,
     /// Names of the modalities that it can read.
     pub modalities: &'static [&'static str],
@@ -50,6 +54,13 @@ pub struct ModelInfo {
     pub presets: &'static [&'static str],
     /// One sentence.
     pub summary: &'static str,
+}
+
+impl ModelInfo {
+    /// Whether the model reads whole conversations.
+    pub fn reads_conversations(&self) -> bool {
+        self.level == "conversation"
+    }
 }
 
 /// What a model predicts.
@@ -72,6 +83,15 @@ pub enum Task {
 }
 
 impl Task {
+    /// The name in [`ModelInfo::tasks`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classification { .. } => "classification",
+            Self::Regression => "regression",
+            Self::MultiBinary { .. } => "binary",
+        }
+    }
+
     /// Width of a head's output.
     pub const fn n_outputs(self) -> usize {
         match self {
@@ -261,6 +281,7 @@ macro_rules! registry {
             /// # Errors
             /// Names what does not fit.
             pub fn check_input(&self, input: &InputSpec) -> Result<()> {
+                check_level(self.info(), input)?;
                 match self { $(Self::$variant(c) => { c.check()?; c.check_input(input) })+ }
             }
 
@@ -334,6 +355,31 @@ registry! {
     Mbt { "mbt", mbt::MbtConfig, mbt::Mbt },
     HctMg { "hct_mg", hct::HctMgConfig, hct::Hct },
     HctDmg { "hct_dmg", hct::HctDmgConfig, hct::Hct },
+    UtteranceMlp { "utterance_mlp", utterance_mlp::UtteranceMlpConfig, utterance_mlp::UtteranceMlp },
+    BcLstm { "bc_lstm", bc_lstm::BcLstmConfig, bc_lstm::BcLstm },
+    DialogueRnn { "dialoguernn", dialoguernn::DialogueRnnConfig, dialoguernn::DialogueRnn },
+    Biddin { "biddin", biddin::BiddinConfig, biddin::Biddin },
+}
+
+/// Refuses an input that is arranged for models of the other level.
+fn check_level(info: &ModelInfo, input: &InputSpec) -> Result<()> {
+    let found = match input.n_speakers {
+        None => "utterance",
+        Some(_) => "conversation",
+    };
+    if info.level == found {
+        return Ok(());
+    }
+    Err(NnError::ConfigRange {
+        key: "input.n_speakers".into(),
+        value: input
+            .n_speakers
+            .map_or_else(|| "none".into(), |n| n.to_string()),
+        expected: match info.level {
+            "conversation" => format!("a number, because `{}` reads conversations", info.id),
+            _ => format!("none, because `{}` reads utterances", info.id),
+        },
+    })
 }
 
 fn unknown_model(id: &str) -> NnError {

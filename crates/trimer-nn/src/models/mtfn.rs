@@ -19,7 +19,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multi-task Tensor Fusion Network",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
     presets: &["simsv2", "sims"],

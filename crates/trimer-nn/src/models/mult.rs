@@ -590,6 +590,7 @@ mod tests {
 
     fn mosei() -> InputSpec {
         InputSpec {
+            n_speakers: None,
             dims: ModalityMap {
                 text: Some(300),
                 audio: Some(74),

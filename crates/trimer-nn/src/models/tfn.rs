@@ -24,7 +24,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Tensor Fusion Network",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis, EMNLP 2017",
     reconstruction: false,
     presets: &["mmsa", "original"],

@@ -23,7 +23,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Unimodal transformer",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "baseline; the tower is that of Sun et al., ACL 2023",
     reconstruction: false,
     presets: &["text", "audio", "vision"],

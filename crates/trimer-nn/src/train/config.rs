@@ -4,6 +4,7 @@ use super::objective::label_columns;
 use super::schedule::ScheduleConfig;
 use crate::batch::{InputSpec, Sampling};
 use crate::config::{check_range, overlay};
+use crate::conversation;
 use crate::data::{Normalise, input_spec};
 use crate::error::{NnError, Result};
 use crate::models::{ModelConfig, Task};
@@ -148,7 +149,7 @@ impl SelectOn {
 pub struct TrainConfig {
     /// Passes over the train split; 0 = judge the initial weights.
     pub epochs: usize,
-    /// Utterances per step.
+    /// Utterances per step; for models that read conversations, conversations.
     pub batch_size: usize,
     /// Peak learning rate.
     pub lr: f64,
@@ -362,12 +363,23 @@ impl RunConfig {
             let least = f64::from(u8::from(self.input.dims.get(modality).is_some()));
             check_range(&key, *length as f64, least, MAX_LENGTH as f64)?;
         }
+        if let Some(n) = self.input.n_speakers {
+            check_range("input.n_speakers", n as f64, 1.0, 65_536.0)?;
+        }
         let n = self.task.n_outputs();
         if matches!(self.task, Task::Classification { .. }) && (n < 2 || n != self.classes.len()) {
             return Err(NnError::ConfigRange {
                 key: "task.n_classes".into(),
                 value: n.to_string(),
                 expected: format!("the number of `classes`, {}", self.classes.len()),
+            });
+        }
+        let info = self.model.info();
+        if !info.tasks.contains(&self.task.name()) {
+            return Err(NnError::ConfigRange {
+                key: "data.task".into(),
+                value: format!("\"{}\"", self.task.name()),
+                expected: format!("what `{}` can learn: {}", info.id, info.tasks.join(", ")),
             });
         }
         if let Task::MultiBinary { n_labels } = self.task
@@ -531,7 +543,7 @@ impl Overrides {
                 SamplingChoice::Uniform => *sampling.get_mut(m) = Sampling::Uniform,
             }
         }
-        let input = input_spec(
+        let mut input = input_spec(
             corpus,
             &rows,
             &data.modalities,
@@ -539,6 +551,10 @@ impl Overrides {
             sampling,
             data.lengths,
         )?;
+        if model.info().reads_conversations() {
+            check_turns(&data)?;
+            conversation::input(corpus, &rows, &mut input)?;
+        }
         model.check_input(&input)?;
         if labelled_rows_of_any(corpus, Split::Train, task).is_empty() {
             return Err(NnError::Corpus {
@@ -606,6 +622,22 @@ fn check_tuning(tuning: Option<&TuningRecord>) -> Result<()> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Refuses frames per utterance where a model reads one row per utterance.
+fn check_turns(data: &DataConfig) -> Result<()> {
+    for (modality, length) in data.lengths.iter() {
+        let key = format!("data.lengths.{modality}");
+        if *length > 0 {
+            return Err(NnError::ConfigRange {
+                key,
+                value: length.to_string(),
+                expected: "0, because the model reads the mean of all frames of an utterance"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to start a run whose selection could never choose an epoch.

@@ -20,12 +20,15 @@ use super::objective::label_columns;
 use super::trainer::{BEST, Ended, LOG, Observer, Rows, Trainer, now, read_log, score_range};
 use super::{checkpoint, config::UnimodalLabels};
 use crate::batch::Batch;
+use crate::conversation;
 use crate::corrupt::Corruption;
 use crate::data::Loader;
 use crate::error::{NnError, Result};
 use crate::files::{partial, write_atomic};
-use crate::models::Task;
-use crate::predict::{Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_with};
+use crate::models::{AnyModel, Task};
+use crate::predict::{
+    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_online, predict_with,
+};
 use crate::predictions_file;
 use burn::module::Module;
 use burn::tensor::Device;
@@ -409,7 +412,7 @@ impl RunDir {
         &self,
         seed: u64,
         device: &Device,
-    ) -> Result<(crate::models::AnyModel, crate::data::Normaliser)> {
+    ) -> Result<(AnyModel, crate::data::Normaliser)> {
         let file = self.seed_dir(seed).join(BEST);
         if !file.exists() {
             return Err(NnError::Run {
@@ -477,6 +480,33 @@ impl RunDir {
         self.predict_prepared(seed, corpus, rows, device, &|batch| batch)
     }
 
+    /// As [`Self::predict`], each utterance from what was said before it.
+    ///
+    /// # Errors
+    /// When the model does not read conversations, or as [`Self::predict`].
+    pub fn predict_online(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
+        if self.config.input.n_speakers.is_none() {
+            return Err(NnError::Run {
+                path: self.path.clone(),
+                reason: format!(
+                    "its model `{}` reads single utterances, not conversations",
+                    self.config.model.info().id
+                ),
+                hint: "such a model never sees what follows; leave `--online` out".into(),
+            });
+        }
+        self.with_model(seed, corpus, device, |model, loader, plain| {
+            let cfg = &self.config;
+            predict_online(model, loader, rows, cfg.task, cfg.train.batch_size, plain)
+        })
+    }
+
     fn predict_prepared(
         &self,
         seed: u64,
@@ -484,6 +514,20 @@ impl RunDir {
         rows: &[usize],
         device: &Device,
         prepare: &dyn Fn(Batch) -> Batch,
+    ) -> Result<Predictions> {
+        self.with_model(seed, corpus, device, |model, loader, plain| {
+            let cfg = &self.config;
+            let batch_size = cfg.train.batch_size;
+            predict_with(model, loader, rows, cfg.task, batch_size, plain, prepare)
+        })
+    }
+
+    fn with_model(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        device: &Device,
+        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> Predictions,
     ) -> Result<Predictions> {
         let plain = device.clone().inner();
         let cfg = &self.config;
@@ -494,15 +538,7 @@ impl RunDir {
             input: &cfg.input,
             normaliser: &normaliser,
         };
-        Ok(predict_with(
-            &model.valid(),
-            &loader,
-            rows,
-            cfg.task,
-            cfg.train.batch_size,
-            &plain,
-            prepare,
-        ))
+        Ok(predict(&model.valid(), &loader, &plain))
     }
 
     /// As [`Self::predict`], with the features changed before the model sees them.
@@ -819,6 +855,14 @@ fn judge(
 }
 
 fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {
+    if cfg.input.n_speakers.is_some() {
+        let n = conversation::straddling(corpus);
+        if n > 0 {
+            observer.warning(&format!(
+                "{n} conversations have turns in several splits: the turns of each split are read as a conversation of their own"
+            ));
+        }
+    }
     let Task::Classification { n_classes } = cfg.task else {
         return;
     };

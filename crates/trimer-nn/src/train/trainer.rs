@@ -4,8 +4,9 @@ use super::checkpoint::{self, Progress};
 use super::config::{RunConfig, Select, SelectOn};
 use super::objective::{Objective, label_columns};
 use super::schedule::Shape;
+use crate::conversation::Order;
 use crate::corrupt::drop_modalities;
-use crate::data::{Loader, Normaliser, shuffled};
+use crate::data::{Loader, Normaliser};
 use crate::error::{NnError, Result};
 use crate::models::{AnyModel, FusionModel};
 use crate::optim::{Optimizer, clip_by_norm};
@@ -270,8 +271,16 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Ended> {
         let cfg = &self.config.train;
-        let order = shuffled(&self.rows.train, self.seed, state.progress.epoch);
-        let batches: Vec<&[usize]> = order.chunks(cfg.batch_size).collect();
+        let order = Order::Shuffled {
+            seed: self.seed,
+            epoch: state.progress.epoch,
+        };
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &self.config.input,
+            normaliser: &state.normaliser,
+        };
+        let batches = loader.batches(&self.rows.train, cfg.batch_size, order);
         let (started, first_seen) = (Instant::now(), state.progress.seen);
         let mut lr = 0.0;
         for rows in batches.iter().skip(state.progress.step) {

@@ -171,7 +171,7 @@ fn tested_metric(
     pooled: &Pooled,
 ) -> anyhow::Result<(&'static str, bool)> {
     let default = match task {
-        Task::Classification { .. } => "accuracy",
+        Task::Classification { .. } | Task::MultiBinary { .. } => "accuracy",
         Task::Regression => "mae",
     };
     let id = asked.unwrap_or(default);

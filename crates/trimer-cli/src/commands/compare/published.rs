@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimer_core::ModalityMap;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::Task;
 use trimer_nn::train::RunConfig;
 
 /// The table; every entry names its source.
@@ -67,10 +66,7 @@ pub(super) fn matching(corpus: &Corpus, cfg: &RunConfig) -> Vec<Published> {
         return Vec::new();
     };
     let fits = |p: &Protocol| {
-        let task = match cfg.task {
-            Task::Classification { .. } => "classification",
-            Task::Regression => "regression",
-        };
+        let task = cfg.task.name();
         let splits = Split::ALL.map(|split| corpus.indices(split).len());
         p.task == task
             && p.corpus.contains(&corpus.info().name.to_lowercase())

@@ -96,14 +96,20 @@ pub(super) fn vote(shown: &ModalityMap<usize>) -> usize {
     (1..N).fold(0, |best, k| if sums[k] > sums[best] { k } else { best })
 }
 
-/// Draws a scene; `uniform` gives numbers in [0, 1).
-pub(super) fn draw(uniform: &mut impl FnMut() -> f64) -> Scene {
-    let felt = pick(&PRIOR, uniform());
+/// Draws what somebody feels who is not moved by anything.
+pub(super) fn draw_felt(uniform: f64) -> usize {
+    pick(&PRIOR, uniform)
+}
+
+/// Draws a scene; `uniform` gives numbers in [0, 1). Where it is `given` what is felt, that is the
+/// multimodal label; else the label is a vote.
+pub(super) fn draw(given: Option<usize>, uniform: &mut impl FnMut() -> f64) -> Scene {
+    let felt = given.unwrap_or_else(|| draw_felt(uniform()));
     let shown = ModalityMap::from_fn(|m| {
         let distribution: [f64; N] = std::array::from_fn(|k| show_probability(m, felt, k));
         pick(&distribution, uniform())
     });
-    let winner = vote(&shown);
+    let winner = given.unwrap_or_else(|| vote(&shown));
     let labels = HeadMap::from_fn(|head| {
         let truth = head.modality().map_or(winner, |m| *shown.get(m));
         let (slips, which) = (uniform() < SLIP, uniform());
@@ -184,6 +190,47 @@ fn accuracy(
         .sum()
 }
 
+/// The ceilings by enumeration of all cases, where the multimodal label is what is felt and the
+/// observer sees one utterance.
+pub(super) fn ceiling_of_felt() -> Ceiling {
+    let cells = joint();
+    let accuracy_of = |observed: ModalitySet| {
+        let mut table: BTreeMap<Vec<usize>, [f64; N]> = BTreeMap::new();
+        for (shown, _) in &cells {
+            let seen = observed.iter().map(|m| *shown.get(m)).collect();
+            let row = table.entry(seen).or_default();
+            for (felt, prior) in PRIOR.iter().enumerate() {
+                let shows = shown.iter().map(|(m, s)| show_probability(m, felt, *s));
+                let p = prior * shows.product::<f64>();
+                for (label, sum) in row.iter_mut().enumerate() {
+                    *sum += p * label_probability(felt, label);
+                }
+            }
+        }
+        let best = |row: &[f64; N]| row.iter().copied().fold(0.0, f64::max);
+        table.values().map(best).sum()
+    };
+    let all = ceiling();
+    Ceiling {
+        multimodal_from: all
+            .multimodal_from
+            .keys()
+            .map(|name| (name.clone(), accuracy_of(named(name))))
+            .collect(),
+        by_column: HeadMap {
+            multimodal: accuracy_of(ModalitySet::ALL),
+            ..all.by_column
+        },
+        majority: accuracy_of(ModalitySet::default()),
+    }
+}
+
+/// The set with this name, as [`ModalitySet`] writes it.
+fn named(name: &str) -> ModalitySet {
+    let member = |m: &Modality| name.split('+').any(|part| part == m.as_str());
+    Modality::ALL.into_iter().filter(member).collect()
+}
+
 /// The ceilings by enumeration of all cases.
 pub(super) fn ceiling() -> Ceiling {
     let cells = joint();
@@ -257,7 +304,7 @@ mod tests {
         const HALF: usize = 200_000;
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let scenes: Vec<_> = (0..2 * HALF)
-            .map(|_| draw(&mut || rng.random::<f64>()))
+            .map(|_| draw(None, &mut || rng.random::<f64>()))
             .collect();
         let (known, new) = scenes.split_at(HALF);
         let exact = ceiling();

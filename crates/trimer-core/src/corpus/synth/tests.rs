@@ -122,7 +122,9 @@ fn features_tell_what_is_shown() {
         let mut right = 0;
         for index in 0..spec.n_utterances {
             let mut rng = stream(spec.seed, 1, index as u64);
-            let truth = *emotion::draw(&mut || uniform(&mut rng)).shown.get(modality);
+            let truth = *emotion::draw(None, &mut || uniform(&mut rng))
+                .shown
+                .get(modality);
             let (_, values) = maker.make(index);
             let values = values.get(modality).clone().unwrap();
             let dim = spec.modalities.get(modality).unwrap().dim;

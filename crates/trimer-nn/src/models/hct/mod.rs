@@ -427,6 +427,7 @@ mod tests {
 
     fn input(dims: [usize; 3]) -> InputSpec {
         InputSpec {
+            n_speakers: None,
             dims: ModalityMap {
                 text: Some(dims[0]),
                 audio: Some(dims[1]),

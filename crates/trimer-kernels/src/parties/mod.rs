@@ -1,0 +1,128 @@
+//! The recurrence of DialogueRNN: a global state, and a state per speaker.
+
+mod kernel;
+pub(crate) mod op;
+
+use std::sync::Arc;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use crate::extension::{KernelOps, PartyTensors};
+use crate::path::fused;
+
+/// The weights that read a state; what reads the utterance alone is applied before, to all turns at once.
+#[derive(Debug, Clone)]
+pub struct PartyWeights {
+    /// From the speaker's state to the gates of the global state: `[3 * d_global, d_party]`.
+    pub global_from_party: Tensor<2>,
+    /// From the global state to its gates: `[3 * d_global, d_global]`.
+    pub global_hh: Tensor<2>,
+    /// `[3 * d_global]`.
+    pub global_bias_hh: Tensor<1>,
+    /// From the context to the gates of the speaker's state: `[3 * d_party, d_global]`.
+    pub party_from_context: Tensor<2>,
+    /// From the speaker's state to its gates: `[3 * d_party, d_party]`.
+    pub party_hh: Tensor<2>,
+    /// `[3 * d_party]`.
+    pub party_bias_hh: Tensor<1>,
+}
+
+/// What hangs on the utterances alone, inputs times weights plus biases.
+#[derive(Debug, Clone)]
+pub struct PartyInputs {
+    /// Gates of the global state: `[conversation, turn, 3 * d_global]`.
+    pub global: Tensor<3>,
+    /// Gates of the speaker's state: `[conversation, turn, 3 * d_party]`.
+    pub party: Tensor<3>,
+    /// What the utterance asks the past: `[conversation, turn, d_global]`.
+    pub query: Tensor<3>,
+}
+
+/// Who speaks, and factors on the new states (dropout).
+#[derive(Debug, Clone, Default)]
+pub struct PartyOptions {
+    /// `[conversation * turn]`: the turn at which the same speaker spoke before, in the same conversation.
+    pub before: Vec<Option<usize>>,
+    /// `[conversation * turn * d_global]`, or none.
+    pub global_mask: Option<Vec<f32>>,
+    /// `[conversation * turn * d_party]`, or none.
+    pub party_mask: Option<Vec<f32>>,
+}
+
+/// Sizes and options of one call.
+#[derive(Debug, Clone)]
+pub struct Call(Arc<Shape>);
+
+#[derive(Debug)]
+pub(crate) struct Shape {
+    batch: usize,
+    time: usize,
+    global: usize,
+    party: usize,
+    options: PartyOptions,
+}
+
+/// The speaker's new state at every turn, with both cells gated recurrent units in PyTorch's form:
+///
+/// ```text
+/// g_t = GRU([u_t; q], g_{t-1})          q: the speaker's state, zero before the first word
+/// c_t = softmax(g_i . query_t, i < t) g_i
+/// q   = GRU([u_t; c_t], q)
+/// ```
+///
+/// Padding behind a conversation counts as turns; it reaches no turn before it.
+///
+/// # Shapes
+/// - result: `[conversation, turn, d_party]`; `None` where there is no fused form, which is everywhere but on f32
+///   tensors of the Flex backend
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn party_recurrence(
+    inputs: PartyInputs,
+    weights: PartyWeights,
+    options: PartyOptions,
+) -> Option<Tensor<3>> {
+    let [batch, time, global] = inputs.query.dims();
+    let [_, party] = weights.party_hh.dims();
+    assert_eq!(inputs.global.dims(), [batch, time, 3 * global], "`global`");
+    assert_eq!(inputs.party.dims(), [batch, time, 3 * party], "`party`");
+    assert_eq!(weights.global_from_party.dims(), [3 * global, party]);
+    assert_eq!(weights.global_hh.dims(), [3 * global, global]);
+    assert_eq!(weights.global_bias_hh.dims(), [3 * global]);
+    assert_eq!(weights.party_from_context.dims(), [3 * party, global]);
+    assert_eq!(weights.party_hh.dims(), [3 * party, party]);
+    assert_eq!(weights.party_bias_hh.dims(), [3 * party]);
+    assert_eq!(options.before.len(), batch * time, "`before`");
+    for (i, before) in options.before.iter().enumerate() {
+        assert!(before.is_none_or(|b| b < i % time), "`before` of turn {i}");
+    }
+    for (mask, size) in [(&options.global_mask, global), (&options.party_mask, party)] {
+        let fits = mask.as_ref().is_none_or(|m| m.len() == batch * time * size);
+        assert!(fits, "mask of {batch} x {time} x {size}");
+    }
+    if !fused(&inputs.query) || batch * time * global * party == 0 {
+        return None;
+    }
+    let call = Call(Arc::new(Shape {
+        batch,
+        time,
+        global,
+        party,
+        options,
+    }));
+    let tensors = PartyTensors {
+        global: inputs.global.into_dispatch(),
+        party: inputs.party.into_dispatch(),
+        query: inputs.query.into_dispatch(),
+        global_from_party: weights.global_from_party.into_dispatch(),
+        global_hh: weights.global_hh.into_dispatch(),
+        global_bias_hh: weights.global_bias_hh.into_dispatch(),
+        party_from_context: weights.party_from_context.into_dispatch(),
+        party_hh: weights.party_hh.into_dispatch(),
+        party_bias_hh: weights.party_bias_hh.into_dispatch(),
+    };
+    let spoken = <Dispatch as KernelOps>::fused_parties(tensors, call);
+    Some(Tensor::from_dispatch(spoken))
+}

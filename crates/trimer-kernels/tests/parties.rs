@@ -1,0 +1,145 @@
+//! The fused recurrence of DialogueRNN: its gradients against finite differences, and what it must not see.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+
+/// More conversations than a task takes, widths that fill no vector.
+const BATCH: usize = 18;
+const TIME: usize = 5;
+const GLOBAL: usize = 19;
+const PARTY: usize = 7;
+
+fn wave(n: usize, phase: f32, amplitude: f32) -> Vec<f32> {
+    (0..n)
+        .map(|i| ((i as f32).mul_add(1.37, phase).sin() * 7.3).fract() * amplitude)
+        .collect()
+}
+
+fn inputs() -> Vec<Vec<f32>> {
+    let rows = BATCH * TIME;
+    vec![
+        wave(rows * 3 * GLOBAL, 0.1, 1.0),
+        wave(rows * 3 * PARTY, 0.2, 1.0),
+        wave(rows * GLOBAL, 0.3, 0.8),
+        wave(3 * GLOBAL * PARTY, 0.4, 0.5),
+        wave(3 * GLOBAL * GLOBAL, 0.5, 0.4),
+        wave(3 * GLOBAL, 0.6, 0.4),
+        wave(3 * PARTY * GLOBAL, 0.7, 0.5),
+        wave(3 * PARTY * PARTY, 0.8, 0.5),
+        wave(3 * PARTY, 0.9, 0.4),
+    ]
+}
+
+/// Two speakers who take turns, but for one of them twice in a row.
+fn before() -> Vec<Option<usize>> {
+    let one = [None, None, Some(0), Some(2), Some(1)];
+    (0..BATCH).flat_map(|_| one).collect()
+}
+
+fn options(masked: bool) -> PartyOptions {
+    let mask = |d: usize, every: usize| {
+        let factor = |i: usize| if i.is_multiple_of(every) { 0.0 } else { 1.25 };
+        masked.then(|| (0..BATCH * TIME * d).map(factor).collect::<Vec<f32>>())
+    };
+    PartyOptions {
+        before: before(),
+        global_mask: mask(GLOBAL, 5),
+        party_mask: mask(PARTY, 4),
+    }
+}
+
+fn run(leaves: &[Tensor<1>], masked: bool) -> Tensor<3> {
+    let x = |i: usize| leaves[i].clone();
+    let inputs = PartyInputs {
+        global: x(0).reshape([BATCH, TIME, 3 * GLOBAL]),
+        party: x(1).reshape([BATCH, TIME, 3 * PARTY]),
+        query: x(2).reshape([BATCH, TIME, GLOBAL]),
+    };
+    let weights = PartyWeights {
+        global_from_party: x(3).reshape([3 * GLOBAL, PARTY]),
+        global_hh: x(4).reshape([3 * GLOBAL, GLOBAL]),
+        global_bias_hh: x(5),
+        party_from_context: x(6).reshape([3 * PARTY, GLOBAL]),
+        party_hh: x(7).reshape([3 * PARTY, PARTY]),
+        party_bias_hh: x(8),
+    };
+    party_recurrence(inputs, weights, options(masked)).expect("fused on this device")
+}
+
+fn values(tensor: Tensor<1>) -> Vec<f32> {
+    tensor
+        .into_data()
+        .try_into_vec()
+        .expect("the values are f32")
+}
+
+fn loss(inputs: &[Vec<f32>], masked: bool) -> f64 {
+    let device = Device::flex();
+    let leaves: Vec<Tensor<1>> = inputs
+        .iter()
+        .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device))
+        .collect();
+    let out = values(run(&leaves, masked).reshape([BATCH * TIME * PARTY]));
+    let weights = wave(out.len(), 2.0, 1.0);
+    let products = out.iter().zip(&weights);
+    products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let device = Device::flex().autodiff();
+    for masked in [false, true] {
+        let inputs = inputs();
+        let leaves: Vec<Tensor<1>> = inputs
+            .iter()
+            .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device).require_grad())
+            .collect();
+        let out = run(&leaves, masked).reshape([BATCH * TIME * PARTY]);
+        let weights = wave(BATCH * TIME * PARTY, 2.0, 1.0);
+        let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &device);
+        let mut grads = (out * weights).sum().backward();
+        for (i, leaf) in leaves.iter().enumerate() {
+            let gradient = values(leaf.grad_remove(&mut grads).unwrap());
+            let direction = wave(inputs[i].len(), 3.0, 1.0);
+            let analytic: f64 = gradient
+                .iter()
+                .zip(&direction)
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
+            let step = 2e-3_f32;
+            let moved = |sign: f32| {
+                let mut moved = inputs.clone();
+                for (x, d) in moved[i].iter_mut().zip(&direction) {
+                    *x += sign * step * d;
+                }
+                loss(&moved, masked)
+            };
+            let numeric = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
+            assert!(
+                (analytic - numeric).abs() <= 5e-3 * numeric.abs().max(1.0),
+                "input {i}, masks {masked}: {analytic} against {numeric}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_turn_sees_a_later_one() {
+    let first_turns = |inputs: &[Vec<f32>]| {
+        let device = Device::flex();
+        let leaves: Vec<Tensor<1>> = inputs
+            .iter()
+            .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device))
+            .collect();
+        let out = run(&leaves, false).narrow(1, 0, TIME - 1);
+        values(out.reshape([BATCH * (TIME - 1) * PARTY]))
+    };
+    let known = inputs();
+    let mut changed = known.clone();
+    for (i, width) in [3 * GLOBAL, 3 * PARTY, GLOBAL].into_iter().enumerate() {
+        for conversation in changed[i].chunks_mut(TIME * width) {
+            conversation[(TIME - 1) * width..].fill(0.7);
+        }
+    }
+    assert_eq!(first_turns(&known), first_turns(&changed));
+}

@@ -1,0 +1,673 @@
+//! BiDDIN: bidirectional dynamic dual influence network.
+//!
+//! Source: `[Zhang2020]` (ACM MM 2020) as it stands among the host models of FAGM
+//! (`iLearn-Lab/MM23-FAGM`, folder `BiDDIN`); the code is the definition here. Every modality has the
+//! three cells of DialogueRNN; the context of a turn is what its utterance finds in the past global states
+//! of its own and of the other modalities.
+//!
+//! The preset `released` keeps the quirks of the code, `clean` does what was evidently meant:
+//!
+//! | key | released | clean |
+//! |---|---|---|
+//! | `batch_softmax` | influences are weighted by a softmax over the batch | over the modalities |
+//! | `mix_heads` | the last attention reads time and conversations mixed, without a mask | within a conversation, masked |
+//!
+//! Deviation: parameters that never influence the output (`selfAttention`, `matchatt`,
+//! `multiheadAttn.transform`) are not kept; checkpoints that have them load all the same. Dropout on the
+//! positions of the past is drawn once per state, not anew in every turn. No listener cell.
+
+use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
+use crate::batch::{Batch, InputSpec, Sampling};
+use crate::config::check_range;
+use crate::error::{NnError, Result};
+use crate::layers::turns::{
+    arrangement, attend, columns, gru_step, interleaved_positions, project, reverse_turns,
+};
+use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::recorder::Recorder;
+use burn::module::{Module, Param};
+use burn::tensor::{
+    Bool, Tensor,
+    activation::{relu, softmax},
+};
+use serde::{Deserialize, Serialize};
+use trimer_core::{HeadMap, Modality, ModalityMap};
+
+static INFO: ModelInfo = ModelInfo {
+    id: "biddin",
+    title: "Bidirectional Dynamic Dual Influence Network",
+    level: "conversation",
+    modalities: &["text", "audio", "vision"],
+    tasks: &["classification", "regression", "binary"],
+    citation: "Zhang et al., Modeling both Intra- and Inter-modal Influence for Real-Time Emotion Detection in Conversations, ACM MM 2020",
+    reconstruction: false,
+    presets: &["released", "clean"],
+    summary: "speaker states per modality, each reading the past of all modalities, in both directions",
+};
+
+/// Order of the modalities inside the model.
+const ORDER: [Modality; 3] = [Modality::Text, Modality::Vision, Modality::Audio];
+/// Heads of the last attention.
+const HEADS: usize = 4;
+/// Dropout behind positions.
+const P_POSITIONS: f64 = 0.1;
+/// Stands for minus infinity among scores.
+const MASKED: f32 = -1e30;
+
+/// Configuration of [`Biddin`]. Presets: `released`, `clean`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BiddinConfig {
+    /// Width that every modality is brought to; 0 = that of the text features.
+    pub d_model: usize,
+    /// Width of a global state.
+    pub d_global: usize,
+    /// Width of a party's state.
+    pub d_party: usize,
+    /// Width of an emotion state; its double times the number of modalities is a multiple of 4.
+    pub d_emotion: usize,
+    /// Width per modality of the layer before the classifier.
+    pub d_hidden: usize,
+    /// Dropout on states and hidden units.
+    pub p_dropout: f64,
+    /// Dropout behind positions.
+    pub p_positions: f64,
+    /// Weights of the influences: a softmax over the batch (the code's quirk) or over modalities.
+    pub batch_softmax: bool,
+    /// Whether the last attention mixes time and conversations (the code's quirk).
+    pub mix_heads: bool,
+}
+
+impl BiddinConfig {
+    fn width(&self, input: &InputSpec) -> usize {
+        match self.d_model {
+            0 => {
+                let first = ORDER.into_iter().find_map(|m| *input.dims.get(m));
+                first.unwrap_or(1)
+            }
+            width => width,
+        }
+    }
+}
+
+impl ModelConfigOf for BiddinConfig {
+    type Model = Biddin;
+    const INFO: &'static ModelInfo = &INFO;
+
+    fn preset(name: &str) -> Option<Self> {
+        let released = Self {
+            d_model: 0,
+            d_global: 150,
+            d_party: 150,
+            d_emotion: 100,
+            d_hidden: 100,
+            p_dropout: 0.1,
+            p_positions: P_POSITIONS,
+            batch_softmax: true,
+            mix_heads: true,
+        };
+        match name {
+            "released" => Some(released),
+            "clean" => Some(Self {
+                batch_softmax: false,
+                mix_heads: false,
+                ..released
+            }),
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        for (key, value, low) in [
+            ("d_model", self.d_model, 0.0),
+            ("d_global", self.d_global, 2.0),
+            ("d_party", self.d_party, 1.0),
+            ("d_emotion", self.d_emotion, 1.0),
+            ("d_hidden", self.d_hidden, 1.0),
+        ] {
+            check_range(&format!("model.{key}"), value as f64, low, 16_384.0)?;
+        }
+        check_range("model.p_dropout", self.p_dropout, 0.0, 0.95)?;
+        check_range("model.p_positions", self.p_positions, 0.0, 0.95)
+    }
+
+    fn check_input(&self, input: &InputSpec) -> Result<()> {
+        let present = input.modalities();
+        if present.len() < 2 {
+            return Err(NnError::Corpus {
+                reason: format!("`biddin` needs at least two modalities, the input has `{present}`"),
+                hint: "add a modality to `data.modalities`, or choose `dialoguernn`, which is happy with one".into(),
+            });
+        }
+        let width = 2 * present.len() * self.d_emotion;
+        if !width.is_multiple_of(HEADS) {
+            return Err(NnError::ConfigRange {
+                key: "model.d_emotion".into(),
+                value: self.d_emotion.to_string(),
+                expected: format!("an even number, so that {HEADS} heads divide {width}"),
+            });
+        }
+        Ok(())
+    }
+
+    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
+    }
+
+    fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
+        let (n, m) = (input.modalities().len(), self.width(input));
+        let (g, p, e) = (self.d_global, self.d_party, self.d_emotion);
+        let gru = |d_input: usize, d_hidden: usize| 6 * d_hidden * (d_input + d_hidden);
+        let dense: usize = input.dims.iter().filter_map(|(_, dim)| *dim).sum();
+        let stream = gru(m + p, g) + gru(m + g, p) + gru(p, e) + 2 * n * (g * g + m * g);
+        let d = 2 * n * e;
+        let head = 8 * d * d + 2 * n * self.d_hidden * (d + task.n_outputs());
+        (2 * (2 * dense * m + n * stream) + head) as f64
+    }
+
+    fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Biddin> {
+        self.check_input(input)?;
+        let order: Vec<Modality> = ORDER
+            .into_iter()
+            .filter(|m| input.dims.get(*m).is_some())
+            .collect();
+        let n = order.len();
+        let mut direction = || Direction::new(self, input, &order, init);
+        let (forward_cells, reverse_cells) = (direction(), direction());
+        let d = 2 * n * self.d_emotion;
+        let bound = 1.0 / (d as f64).sqrt();
+        let mut square = || init.uniform([d, d], bound);
+        let attention = MixedAttention {
+            w_q: square(),
+            w_k: square(),
+            w_v: square(),
+            fc: square(),
+        };
+        Ok(Biddin {
+            forward_cells,
+            reverse_cells,
+            attention,
+            linear: Linear::new(d, n * self.d_hidden, init),
+            head: Linear::new(n * self.d_hidden, task.n_outputs(), init),
+            order,
+            cfg: self.clone(),
+        })
+    }
+}
+
+/// The cells of one modality in one direction.
+#[derive(Module, Debug)]
+pub struct Stream {
+    /// From features to the common width.
+    pub dense: Linear,
+    /// `[u; q_s] -> g`.
+    pub g_cell: RecurrentCell,
+    /// `[u; c] -> q_s`.
+    pub p_cell: RecurrentCell,
+    /// `q_s -> e`.
+    pub e_cell: RecurrentCell,
+    /// Weight of an influence, `d_global -> 1`.
+    pub scalar: Linear,
+    /// From all influences side by side to the context.
+    pub merge: Linear,
+}
+
+/// One direction: the streams of all modalities and what connects them.
+#[derive(Module, Debug)]
+pub struct Direction {
+    /// Text, vision, audio, as present.
+    pub streams: Vec<Stream>,
+    /// From an utterance to a query over a memory, in the order of [`pairs`]: `[d_global, d_model]`.
+    pub attentions: Vec<Param<Tensor<2>>>,
+}
+
+/// Who asks whose past, as (query, memory), in the order in which the reference numbers its attentions.
+fn pairs(n: usize) -> &'static [(usize, usize)] {
+    match n {
+        0 | 1 => &[(0, 0)],
+        2 => &[(0, 0), (1, 0), (0, 1), (1, 1)],
+        _ => &[
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (2, 0),
+            (0, 2),
+            (1, 0),
+            (0, 1),
+            (1, 2),
+            (2, 1),
+        ],
+    }
+}
+
+/// The memories whose influences stand side by side in a stream's context.
+fn slots(n: usize, stream: usize) -> &'static [usize] {
+    match (n, stream) {
+        (0 | 1, _) => &[0],
+        (2, 0) => &[0, 1],
+        (2, _) => &[1, 0],
+        (_, 0) => &[0, 2, 1],
+        (_, 1) => &[1, 0, 2],
+        (_, _) => &[2, 0, 1],
+    }
+}
+
+/// The state of one stream between two turns.
+struct State {
+    party: Tensor<3>,
+    global: Tensor<3>,
+    emotion: Tensor<3>,
+    /// Past global states with their positions.
+    memory: Option<Tensor<3>>,
+    emotions: Vec<Tensor<3>>,
+}
+
+/// What of a stream is computed for all turns at once, or once for all turns.
+struct Prepared {
+    into_g: Tensor<3>,
+    into_p: Tensor<3>,
+    from_party: Tensor<2>,
+    from_context: Tensor<2>,
+}
+
+impl Direction {
+    fn new(
+        cfg: &BiddinConfig,
+        input: &InputSpec,
+        order: &[Modality],
+        init: &mut Initializer,
+    ) -> Self {
+        let (n, m) = (order.len(), cfg.width(input));
+        let (g, p, e) = (cfg.d_global, cfg.d_party, cfg.d_emotion);
+        let streams = order
+            .iter()
+            .map(|modality| {
+                let dim = input.dims.get(*modality).unwrap_or(m);
+                let gru = |d_input, d_hidden, init: &mut Initializer| {
+                    RecurrentCell::new(CellKind::Gru, d_input, d_hidden, init)
+                };
+                Stream {
+                    dense: Linear::new(dim, m, init),
+                    g_cell: gru(m + p, g, init),
+                    p_cell: gru(m + g, p, init),
+                    e_cell: gru(p, e, init),
+                    scalar: Linear::new(g, 1, init),
+                    merge: Linear::new(n * g, g, init),
+                }
+            })
+            .collect();
+        let bound = 1.0 / (m as f64).sqrt();
+        let attentions = pairs(n).iter().map(|_| init.uniform([g, m], bound));
+        Self {
+            streams,
+            attentions: attentions.collect(),
+        }
+    }
+
+    /// One direction over a batch of conversations.
+    ///
+    /// # Shapes
+    /// - `inputs`: `[conversation, turn, dim]` per stream
+    /// - `speakers`: `[conversation, turn, party]`, one-hot, zero at padding
+    /// - result: `[conversation, turn, streams * d_emotion]`
+    fn run(
+        &self,
+        inputs: &[Tensor<3>],
+        speakers: &Tensor<3>,
+        cfg: &BiddinConfig,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let [batch, turns, parties] = speakers.dims();
+        let device = speakers.device();
+        let width = self.streams.first().map_or(0, |s| s.dense.bias.dims()[0]);
+        let n = self.streams.len();
+        // At padding the reference reads the state of the first party, but changes none.
+        let readers = reading(speakers);
+        let zeros = |rows: usize, d: usize| Tensor::<3>::zeros([batch, rows, d], &device);
+        let mut states: Vec<State> = (0..n)
+            .map(|_| State {
+                party: zeros(parties, cfg.d_party),
+                global: zeros(1, cfg.d_global),
+                emotion: zeros(1, cfg.d_emotion),
+                memory: None,
+                emotions: Vec::with_capacity(turns),
+            })
+            .collect();
+        let x: Vec<Tensor<3>> = inputs
+            .iter()
+            .zip(&self.streams)
+            .map(|(x, stream)| stream.dense.forward_sequence(x.clone()))
+            .collect();
+        let prepared: Vec<Prepared> = self
+            .streams
+            .iter()
+            .zip(&x)
+            .map(|(stream, x)| Prepared {
+                into_g: from_utterance(x, &stream.g_cell, width),
+                into_p: from_utterance(x, &stream.p_cell, width),
+                from_party: columns(stream.g_cell.weight_ih.val(), width, None),
+                from_context: columns(stream.p_cell.weight_ih.val(), width, None),
+            })
+            .collect();
+        let queries: Vec<Tensor<3>> = pairs(n)
+            .iter()
+            .zip(&self.attentions)
+            .map(|((query, _), weight)| project(x[*query].clone(), weight.val(), None))
+            .collect();
+        let positions = interleaved_positions(turns, cfg.d_global, &device);
+
+        for turn in 0..turns {
+            let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
+            let (reads, speaks) = (at(&readers), at(speakers).transpose());
+            let contexts = self.contexts(&states, &queries, turn, cfg);
+            for (i, ((stream, ready), state)) in self
+                .streams
+                .iter()
+                .zip(&prepared)
+                .zip(&mut states)
+                .enumerate()
+            {
+                let own = reads.clone().matmul(state.party.clone()); // [batch, 1, d_party]
+                let gates =
+                    at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
+                let global = gru_step(&stream.g_cell, gates, state.global.clone());
+                state.global = dropout(global, cfg.p_dropout, rec);
+
+                let mut gates = at(&ready.into_p);
+                if let Some(contexts) = &contexts {
+                    let context = contexts[i].clone();
+                    gates = gates + project(context, ready.from_context.clone(), None);
+                }
+                let spoken = dropout(gru_step(&stream.p_cell, gates, own), cfg.p_dropout, rec);
+                state.party =
+                    state.party.clone() * (speaks.clone().neg() + 1.0) + spoken * speaks.clone();
+
+                let gates = project(
+                    reads.clone().matmul(state.party.clone()),
+                    stream.e_cell.weight_ih.val(),
+                    Some(stream.e_cell.bias_ih.val()),
+                );
+                let emotion = gru_step(&stream.e_cell, gates, state.emotion.clone());
+                state.emotion = dropout(emotion, cfg.p_dropout, rec);
+                state.emotions.push(state.emotion.clone());
+
+                let placed = dropout(state.global.clone() + at(&positions), cfg.p_positions, rec);
+                state.memory = Some(match state.memory.take() {
+                    None => placed,
+                    Some(memory) => Tensor::cat(vec![memory, placed], 1),
+                });
+            }
+        }
+        let emotions = states.into_iter().map(|s| Tensor::cat(s.emotions, 1));
+        Tensor::cat(emotions.collect(), 2)
+    }
+
+    /// What the utterances of a turn find in the past: one `[batch, 1, d_global]` per stream; `None` in
+    /// the first turn, which has no past.
+    fn contexts(
+        &self,
+        states: &[State],
+        queries: &[Tensor<3>],
+        turn: usize,
+        cfg: &BiddinConfig,
+    ) -> Option<Vec<Tensor<3>>> {
+        let n = states.len();
+        let mut found: Vec<Option<Tensor<3>>> = vec![None; n * n];
+        for (memory, state) in states.iter().enumerate() {
+            let past = state.memory.clone()?;
+            // All that ask this memory, in one product.
+            let asking: Vec<usize> = (0..pairs(n).len())
+                .filter(|i| pairs(n)[*i].1 == memory)
+                .collect();
+            let rows = asking
+                .iter()
+                .map(|i| queries[*i].clone().narrow(1, turn, 1));
+            let answers = attend(Tensor::cat(rows.collect(), 1), past);
+            for (row, i) in asking.iter().enumerate() {
+                found[pairs(n)[*i].0 * n + memory] = Some(answers.clone().narrow(1, row, 1));
+            }
+        }
+        let influence = |query: usize| {
+            let slots = slots(n, query).iter();
+            let parts = slots.filter_map(|memory| found[query * n + memory].clone());
+            Tensor::cat(parts.collect(), 1) // [batch, n, d_global]
+        };
+        Some(
+            self.streams
+                .iter()
+                .enumerate()
+                .map(|(i, stream)| {
+                    let influences = influence(i);
+                    let [batch, n, d] = influences.dims();
+                    let scores = stream.scalar.forward_sequence(influences.clone()); // [batch, n, 1]
+                    let weights = softmax(scores, usize::from(!cfg.batch_softmax));
+                    let joint =
+                        (influences.clone() * weights + influences).reshape([batch, 1, n * d]);
+                    stream.merge.forward_sequence(joint)
+                })
+                .collect(),
+        )
+    }
+}
+
+/// The part of a cell's gates that hangs on the utterance alone, for all turns.
+fn from_utterance(x: &Tensor<3>, cell: &RecurrentCell, width: usize) -> Tensor<3> {
+    let weight = columns(cell.weight_ih.val(), 0, Some(width));
+    project(x.clone(), weight, Some(cell.bias_ih.val()))
+}
+
+/// Speakers one-hot, with the first party where there is none.
+///
+/// # Shapes
+/// - `speakers` and result: `[conversation, turn, party]`
+fn reading(speakers: &Tensor<3>) -> Tensor<3> {
+    let [batch, turns, parties] = speakers.dims();
+    let nobody = speakers.clone().sum_dim(2).neg() + 1.0; // [batch, turns, 1]
+    let first = speakers.clone().narrow(2, 0, 1) + nobody;
+    if parties == 1 {
+        return first;
+    }
+    let rest = speakers.clone().narrow(2, 1, parties - 1);
+    debug_assert_eq!(rest.dims(), [batch, turns, parties - 1]);
+    Tensor::cat(vec![first, rest], 2)
+}
+
+/// Self attention without biases, four heads, a norm without parameters behind the sum.
+#[derive(Module, Debug)]
+pub struct MixedAttention {
+    /// `[d, d]`, queries.
+    pub w_q: Param<Tensor<2>>,
+    /// `[d, d]`, keys.
+    pub w_k: Param<Tensor<2>>,
+    /// `[d, d]`, values.
+    pub w_v: Param<Tensor<2>>,
+    /// `[d, d]`, output.
+    pub fc: Param<Tensor<2>>,
+}
+
+impl MixedAttention {
+    /// # Shapes
+    /// - `x` and result: `[conversation, turn, d]`
+    /// - `pad_mask`: `[conversation, turn]`, true = padding; read where `mix` is off
+    fn forward(&self, x: Tensor<3>, pad_mask: &Tensor<2, Bool>, mix: bool) -> Tensor<3> {
+        let [batch, turns, d] = x.dims();
+        // The reference holds `[turn, conversation, d]` and reads the same memory as
+        // `[conversation, turn, d]` without moving it.
+        let arranged = |x: Tensor<3>| {
+            let x = if mix {
+                x.swap_dims(0, 1).reshape([batch, turns, d])
+            } else {
+                x
+            };
+            x.reshape([batch, turns, HEADS, d / HEADS]).swap_dims(1, 2)
+        };
+        let [q, k, v] =
+            [&self.w_q, &self.w_k, &self.w_v].map(|w| arranged(project(x.clone(), w.val(), None)));
+        let mut scores = q.matmul(k.transpose()) / ((d / HEADS) as f64).sqrt();
+        if !mix {
+            let shape = [batch, HEADS, turns, turns];
+            let pad = pad_mask.clone().reshape([batch, 1, 1, turns]).expand(shape);
+            scores = scores.mask_fill(pad, MASKED);
+        }
+        let context = softmax(scores, 3)
+            .matmul(v)
+            .swap_dims(1, 2)
+            .reshape([batch, turns, d]);
+        standardised(project(context, self.fc.val(), None) + x)
+    }
+}
+
+/// Each row minus its mean, divided by its standard deviation.
+fn standardised(x: Tensor<3>) -> Tensor<3> {
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = (centred.clone() * centred.clone()).mean_dim(2);
+    centred / (variance + 1e-5).sqrt()
+}
+
+/// The model. Build it with [`ModelConfigOf::build`] of [`BiddinConfig`].
+#[derive(Module, Debug)]
+pub struct Biddin {
+    /// From the first turn to the last.
+    pub forward_cells: Direction,
+    /// From the last turn to the first.
+    pub reverse_cells: Direction,
+    /// Over the emotion states of both directions.
+    pub attention: MixedAttention,
+    /// From the attended states to the classifier's input.
+    pub linear: Linear,
+    /// To the output.
+    pub head: Linear,
+    #[module(skip)]
+    order: Vec<Modality>,
+    #[module(skip)]
+    cfg: BiddinConfig,
+}
+
+impl Biddin {
+    /// The reference's name of a parameter of one direction.
+    fn cell_key(&self, direction: &str, rest: &str) -> String {
+        let triple = self.order.len() != 2;
+        let letters = if triple {
+            ["t", "v", "a"]
+        } else {
+            ["a", "b", ""]
+        };
+        let cell = |name: String| format!("dialog_rnn_{direction}.dialogue_cell.{name}");
+        let parts: Vec<&str> = rest.split('.').collect();
+        match parts[..] {
+            ["attentions", index] => {
+                let number = index.parse::<usize>().map_or(0, |i| i + 1);
+                cell(format!("attention{number}.transform.weight"))
+            }
+            ["streams", index, part, leaf] => {
+                let i = index.parse::<usize>().unwrap_or(0).min(2);
+                // Contexts are numbered text, audio, vision; cells lettered text, vision, audio.
+                let number = if triple { [1, 3, 2][i] } else { i + 1 };
+                cell(match part {
+                    "scalar" if triple => format!("my_selfAtt{number}.scalar.{leaf}"),
+                    "scalar" => format!("my_self_Att{number}.scalar.{leaf}"),
+                    "merge" => format!("dense{number}.{leaf}"),
+                    other => format!("{other}_{}.{leaf}", letters[i]),
+                })
+            }
+            _ => rest.to_owned(),
+        }
+    }
+}
+
+impl FusionModel for Biddin {
+    fn info(&self) -> &'static ModelInfo {
+        &INFO
+    }
+
+    fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
+        let conversations = arrangement(batch);
+        let lengths = &conversations.lengths;
+        let sequences: Vec<_> = self
+            .order
+            .iter()
+            .filter_map(|m| batch.sequences.get(*m).as_ref())
+            .collect();
+        let pad_mask = sequences
+            .first()
+            .expect("the model is built for two modalities at least")
+            .pad_mask
+            .clone();
+        let inputs: Vec<Tensor<3>> = sequences.iter().map(|s| s.values.clone()).collect();
+        let speakers = conversations.speaker_one_hot(&pad_mask.device());
+        let (cfg, p) = (&self.cfg, self.cfg.p_dropout);
+
+        let forward = self.forward_cells.run(&inputs, &speakers, cfg, rec);
+        let reversed: Vec<Tensor<3>> = inputs
+            .into_iter()
+            .map(|x| reverse_turns(x, lengths))
+            .collect();
+        let speakers = reverse_turns(speakers, lengths);
+        let reverse = self.reverse_cells.run(&reversed, &speakers, cfg, rec);
+        // The reference pads what it turned back with zeros.
+        let real = pad_mask.clone().bool_not().float().unsqueeze_dim::<3>(2);
+        let reverse = reverse_turns(reverse, lengths) * real;
+        let states = Tensor::cat(vec![dropout(forward, p, rec), dropout(reverse, p, rec)], 2);
+        let [_, turns, d] = states.dims();
+        let positions = interleaved_positions(turns, d, &states.device());
+        let states = dropout(states + positions, cfg.p_positions, rec);
+        let states = self.attention.forward(states, &pad_mask, cfg.mix_heads);
+        rec.tap("attention.out", &states);
+        let features = relu(self.linear.forward(conversations.unpad(states)));
+        let features = dropout(features, p, rec);
+        ModelOutput {
+            logits: HeadMap {
+                multimodal: Some(self.head.forward(features.clone())),
+                ..HeadMap::default()
+            },
+            features: HeadMap {
+                multimodal: Some(features),
+                ..HeadMap::default()
+            },
+            aux_losses: Vec::new(),
+        }
+    }
+
+    fn owner_of(&self, path: &str) -> Owner {
+        let parts: Vec<&str> = path.split('.').collect();
+        let stream = match parts[..] {
+            [_, "streams", index, "dense", _] => index.parse::<usize>().ok(),
+            [_, "attentions", index] => {
+                let pair = index.parse::<usize>().ok();
+                pair.and_then(|i| pairs(self.order.len()).get(i))
+                    .map(|(query, _)| *query)
+            }
+            _ => None,
+        };
+        stream
+            .and_then(|i| self.order.get(i))
+            .map_or(Owner::Shared, |m| Owner::Modality(*m))
+    }
+
+    fn state_key(&self, path: &str) -> String {
+        let (place, rest) = path.split_once('.').unwrap_or((path, ""));
+        let attention = if self.order.len() == 2 {
+            "multihead_Attn"
+        } else {
+            "multiheadAttn"
+        };
+        match (place, rest) {
+            ("forward_cells", rest) => self.cell_key("f", rest),
+            ("reverse_cells", rest) => self.cell_key("r", rest),
+            ("attention", "w_q") => format!("{attention}.W_Q.weight"),
+            ("attention", "w_k") => format!("{attention}.W_K.weight"),
+            ("attention", "w_v") => format!("{attention}.W_V.weight"),
+            ("attention", _) => format!("{attention}.fc.weight"),
+            ("head", rest) => format!("smax_fc.{rest}"),
+            _ => path.to_owned(),
+        }
+    }
+
+    fn is_unused_key(&self, key: &str) -> bool {
+        key.contains("selfAttention.")
+            || key.contains("self_Attention.")
+            || key.contains(".dialogue_cell.attention.")
+            || key.starts_with("matchatt.")
+            || key.ends_with("Attn.transform.weight")
+    }
+}
