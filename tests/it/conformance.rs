@@ -49,6 +49,8 @@ struct Subject {
     name: String,
     info: &'static ModelInfo,
     config: ModelConfig,
+    /// Modalities that it is given: all that it can read at once.
+    reads: ModalitySet,
 }
 
 /// Every preset of every model.
@@ -56,10 +58,21 @@ fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
     for info in MODELS {
         for preset in info.presets {
+            let config = tiny(info.id, preset);
+            let known: ModalitySet = info
+                .modalities
+                .iter()
+                .map(|m| m.parse::<Modality>().unwrap())
+                .collect();
+            // A model of one modality is registered for all three and given one.
+            let reads = subsets(known)
+                .into_iter()
+                .rfind(|reads| config.check_input(&input(info, *reads)).is_ok());
             all.push(Subject {
                 name: format!("{} ({preset})", info.id),
                 info,
-                config: tiny(info.id, preset),
+                config,
+                reads: reads.unwrap_or_else(|| panic!("{}: accepts no input", info.id)),
             });
         }
     }
@@ -126,23 +139,13 @@ fn small_number(key: &str, n: i64) -> i64 {
     n.min(most)
 }
 
-fn reads(subject: &Subject) -> ModalitySet {
-    subject
-        .info
-        .modalities
-        .iter()
-        .map(|m| m.parse::<Modality>().unwrap())
-        .collect()
-}
-
-fn input(subject: &Subject) -> InputSpec {
+fn input(info: &ModelInfo, reads: ModalitySet) -> InputSpec {
     let widths = ModalityMap {
         text: 6,
         audio: 4,
         vision: 5,
     };
-    let reads = reads(subject);
-    let time = if in_conversations(subject) {
+    let time = if info.level == "conversation" {
         *TURNS.iter().max().unwrap()
     } else {
         TIME
@@ -174,7 +177,7 @@ fn tasks(subject: &Subject) -> Vec<Task> {
 
 /// A batch with sequences of other lengths in each row; `under_padding` fills what is not there.
 fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
-    let spec = input(subject);
+    let spec = input(subject.info, subject.reads);
     let conversations = in_conversations(subject);
     let rows = if conversations { TURNS.len() } else { N };
     let sequences = ModalityMap::from_fn(|m| {
@@ -228,7 +231,7 @@ fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> B
 fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
     subject
         .config
-        .build(&input(subject), task, 3, device)
+        .build(&input(subject.info, subject.reads), task, 3, device)
         .unwrap_or_else(|e| panic!("{}: {e}", subject.name))
 }
 
@@ -335,6 +338,9 @@ fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
     for subject in subjects() {
         for task in tasks(&subject) {
             let model = build(&subject, task, &device);
+            if model.is_fitted_at_once() {
+                continue;
+            }
             let mut all = parameters(&model);
             all.retain(|path, _| !is_buffer(path));
             let numbers: usize = all
@@ -411,7 +417,11 @@ fn what_lies_under_the_padding_does_not_matter_to_a_model_that_says_so() {
             if model.ignores_padding() {
                 assert_near(&subject.name, &clean, &dirty);
             } else {
-                println!("{}: reads padding", subject.name);
+                let far: f32 = clean
+                    .iter()
+                    .flat_map(|(head, a)| a.iter().zip(&dirty[head]).map(|(x, y)| (x - y).abs()))
+                    .fold(0.0, f32::max);
+                println!("{}: reads padding, logits move by {far:e}", subject.name);
             }
         }
     }
@@ -500,11 +510,12 @@ fn weights_survive_a_file_to_the_bit() {
         let model = build(&subject, CLASSES, &device);
         let other = subject
             .config
-            .build(&input(&subject), CLASSES, 99, &device)
+            .build(&input(subject.info, subject.reads), CLASSES, 99, &device)
             .unwrap();
         checkpoint::save_weights(&file, &model, &Normaliser::default(), &[]).unwrap();
-        let (loaded, _) = checkpoint::load_weights(&file, other, &input(&subject))
-            .unwrap_or_else(|e| panic!("{}: {e}", subject.name));
+        let (loaded, _) =
+            checkpoint::load_weights(&file, other, &input(subject.info, subject.reads))
+                .unwrap_or_else(|e| panic!("{}: {e}", subject.name));
         let batch = batch(&subject, 1, 0.0, &device);
         assert_eq!(
             logits(&model, &batch),
@@ -542,6 +553,9 @@ fn fit(subject: &Subject, task: Task, steps: u64, dropout: bool) -> (Vec<f32>, A
 #[test]
 fn one_batch_can_be_learned_by_heart() {
     for subject in subjects() {
+        if build(&subject, CLASSES, &Device::flex()).is_fitted_at_once() {
+            continue;
+        }
         let (losses, model) = fit(&subject, CLASSES, 120, false);
         let (first, last) = (losses[0], losses[losses.len() - 1]);
         assert!(
@@ -565,6 +579,9 @@ fn one_batch_can_be_learned_by_heart() {
 fn the_same_seed_gives_the_same_losses() {
     for subject in subjects() {
         for task in tasks(&subject) {
+            if build(&subject, task, &Device::flex()).is_fitted_at_once() {
+                continue;
+            }
             let ((a, _), (b, _)) = (fit(&subject, task, 3, true), fit(&subject, task, 3, true));
             assert_eq!(a, b, "{}", subject.name);
             assert!(a.iter().all(|l| l.is_finite()), "{}: {a:?}", subject.name);
@@ -608,7 +625,7 @@ fn declared_owners_are_the_probed_ones() {
         let model = build(&subject, CLASSES, &device);
         let paths: Vec<String> = parameters(&model).into_keys().collect();
         let first = batch(&subject, 1, 0.0, &device);
-        for modality in reads(&subject).iter() {
+        for modality in subject.reads.iter() {
             let owner = Owner::Modality(modality);
             if !paths.iter().any(|p| model.owner_of(p) == owner) {
                 println!("{}: nothing belongs to {modality}", subject.name);
@@ -646,15 +663,18 @@ fn with_other(a: &Batch, b: &Batch, modality: Modality) -> Batch {
 fn towers_are_their_own(subject: &Subject) {
     let device = Device::flex().autodiff();
     let model = build(subject, CLASSES, &device);
+    if model.is_fitted_at_once() {
+        return;
+    }
     let first = batch(subject, 1, 0.0, &device);
     let second = batch(subject, 2, 0.0, &device);
-    for modality in reads(subject).iter() {
+    for modality in subject.reads.iter() {
         let head = Head::from(modality);
         let features = |b: &Batch| forward(&model, b).features.get(head).clone();
         let Some(own) = features(&first) else {
             continue;
         };
-        let others = reads(subject).iter().filter(|m| *m != modality);
+        let others = subject.reads.iter().filter(|m| *m != modality);
         let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
         if features(&mixed).map(|f| values(&f)) != Some(values(&own)) {
             println!(
@@ -688,7 +708,7 @@ fn missing_modalities_give_numbers() {
         for config in configs {
             subject.config = config;
             let model = build(&subject, CLASSES, &device);
-            let mut cases = subsets(reads(&subject));
+            let mut cases = subsets(subject.reads);
             // Nothing at all is left.
             cases.push(ModalitySet::default());
             for keep in cases {
@@ -707,7 +727,10 @@ fn missing_modalities_give_numbers() {
             }
             // Training must survive it too: modality dropout makes such batches.
             let model = build(&subject, CLASSES, &tracked);
-            for keep in subsets(reads(&subject)) {
+            if model.is_fitted_at_once() {
+                continue;
+            }
+            for keep in subsets(subject.reads) {
                 let corruption = Corruption {
                     keep,
                     ..Corruption::NONE

@@ -1,6 +1,7 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod label_report;
 mod run_report;
 mod ui;
 
@@ -42,6 +43,9 @@ enum Verb {
     Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Turn annotators' votes into labels, and measure how labels of modalities differ
+    #[command(subcommand)]
+    Labels(commands::labels::Verb),
     /// Measure a model's training and inference speed on this machine
     Bench(commands::bench::Args),
 }
@@ -60,11 +64,7 @@ enum Answer {
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.threads > 0
-        && let Err(error) = rayon::ThreadPoolBuilder::new()
-            .num_threads(cli.threads)
-            .build_global()
-    {
+    if let Err(error) = trimer_nn::kernels::use_threads(cli.threads) {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }
     let result = match cli.verb {
@@ -76,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Compare(args) => commands::compare::run(&args),
         Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };
     match result {

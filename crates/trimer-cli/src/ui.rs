@@ -11,9 +11,11 @@ use std::io::{IsTerminal, Write as _};
 use trimer_core::corpus::CorpusError;
 use trimer_core::corpus::synth::SynthError;
 use trimer_core::import::ImportError;
+use trimer_core::labels::LabelError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
 use trimer_nn::train::{EpochReport, Observer, StepReport};
+use trimer_report::ReportError;
 
 /// Prints data, as it is, with a line end.
 pub(crate) fn data(text: &str) {
@@ -73,7 +75,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .map(|e| e as &dyn Hint)
         .or_else(|| cause.downcast_ref::<CorpusError>().map(|e| e as &dyn Hint))
         .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint));
+        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<LabelError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<ReportError>().map(|e| e as &dyn Hint));
     hinted.and_then(Hint::hint)
 }
 

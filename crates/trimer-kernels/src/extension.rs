@@ -4,9 +4,12 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{DType, Shape};
 
-use crate::{attention, block, layer_norm, linear};
+use crate::fused::fusion::Layout as FusionLayout;
+use crate::fusion::FusionParts;
+use crate::pool::Buffer;
+use crate::{attention, block, elementwise, fusion, layer_norm, linear, recurrent};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -86,6 +89,25 @@ pub trait KernelOps: Backend {
         bias: FloatTensor<Self>,
         call: linear::Call,
     ) -> FloatTensor<Self>;
+
+    /// See [`crate::fuse_streams()`].
+    fn fuse_streams(
+        #[extension_type] parts: FusionParts<Self>,
+        layout: FusionLayout,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::dropout()`] and [`crate::add_rows_dropout()`].
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self>;
+
+    /// See [`crate::recurrent()`]; hidden states, then the final state, along the time axis.
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self>;
 }
 
 impl KernelOps for Flex {
@@ -122,6 +144,25 @@ impl KernelOps for Flex {
         call: linear::Call,
     ) -> FloatTensor<Self> {
         linear::infer(x, weight, bias, &call)
+    }
+
+    fn fuse_streams(parts: FusionParts<Self>, layout: FusionLayout) -> FloatTensor<Self> {
+        fusion::infer(parts, &layout)
+    }
+
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
+        elementwise::infer(x, &call)
+    }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::infer([projected, weight_hh, bias_hh, hidden, cell], &call)
     }
 }
 
@@ -160,6 +201,25 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         linear::record::<C>(x, weight, bias, call)
     }
+
+    fn fuse_streams(parts: FusionParts<Self>, layout: FusionLayout) -> FloatTensor<Self> {
+        fusion::record::<C>(parts, layout)
+    }
+
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
+        elementwise::record::<C>(x, call)
+    }
+
+    fn fused_recurrent(
+        projected: FloatTensor<Self>,
+        weight_hh: FloatTensor<Self>,
+        bias_hh: FloatTensor<Self>,
+        hidden: FloatTensor<Self>,
+        cell: FloatTensor<Self>,
+        call: recurrent::Call,
+    ) -> FloatTensor<Self> {
+        recurrent::op::record::<C>([projected, weight_hh, bias_hh, hidden, cell], call)
+    }
 }
 
 /// The values of a contiguous f32 tensor.
@@ -178,10 +238,6 @@ pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(
-        Bytes::from_elems(values),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+pub(crate) fn tensor(values: Buffer, shape: Shape) -> FlexTensor {
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)
 }

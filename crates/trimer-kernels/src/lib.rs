@@ -1,7 +1,7 @@
 //! Fused CPU operations of Trimer, each beside its plain composition.
 //!
-//! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`] and
-//! [`layer_norm()`] run hand-written kernels with hand-written gradients; on every other backend, and after
+//! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
+//! [`layer_norm()`] and [`recurrent()`] run hand-written kernels with hand-written gradients; on every other backend, and after
 //! [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations. Both forms take the same dropout
 //! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
 //!
@@ -25,20 +25,28 @@
 pub mod attention;
 pub mod block;
 pub mod dropout;
+pub mod elementwise;
 pub mod extension;
 mod fused;
+pub mod fusion;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
 mod path;
 mod plain;
 mod pool;
+pub mod recurrent;
 mod simd;
+mod threads;
 
 pub use attention::{AttentionMasks, AttentionOptions, attention};
 pub use block::{BlockOptions, BlockWeights, lfmim_block};
+pub use elementwise::{add_rows_dropout, dropout};
+pub use fusion::{FusionInputs, fuse_streams};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, LinearOptions, linear};
-pub use path::{Path, path, set_path};
+pub use path::{Path, on_cpu, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
+pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;
+pub use threads::{join, threads, use_threads};

@@ -139,6 +139,11 @@ fn train_step(
     batch: &Batch,
     rec: &mut Recorder,
 ) {
+    if model.is_fitted_at_once() {
+        let mut batches = std::iter::once(batch.clone());
+        *model = model.clone().fit(&mut batches, objective.columns());
+        return;
+    }
     let output = model.forward(batch, rec);
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {

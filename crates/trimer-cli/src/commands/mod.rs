@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod eval;
+pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod predict;

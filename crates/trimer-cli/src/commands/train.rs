@@ -233,7 +233,7 @@ pub(crate) fn environment(device: &str) -> serde_json::Value {
         "trimer": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
-        "threads": rayon::current_num_threads(),
+        "threads": trimer_nn::kernels::threads(),
         "device": device,
         "command": std::env::args().collect::<Vec<_>>(),
     })

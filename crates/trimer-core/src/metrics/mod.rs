@@ -12,6 +12,7 @@
 
 pub mod accuracy;
 pub mod agreement;
+pub mod calibration;
 pub mod confusion;
 pub mod correlation;
 pub mod error_size;

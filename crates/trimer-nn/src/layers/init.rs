@@ -22,6 +22,11 @@ impl Initializer {
         }
     }
 
+    /// Where the parameters are made.
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// A parameter whose every element is `value`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
         let len = shape.iter().product();

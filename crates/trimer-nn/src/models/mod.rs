@@ -1,6 +1,22 @@
 //! The models: one file each, and one line in the registry below.
 
+mod checks;
+pub mod ef_transformer;
+pub mod hct;
+pub mod lf_transformer;
 pub mod lfmim;
+pub mod lmf;
+pub mod logistic;
+pub mod majority;
+pub mod mbt;
+pub mod mlf_dnn;
+pub mod mlmf;
+pub mod mmsa;
+pub mod mtfn;
+pub mod mult;
+pub mod pmr;
+pub mod tfn;
+pub mod unimodal;
 
 use crate::batch::{Batch, InputSpec};
 use crate::config;
@@ -11,7 +27,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use trimer_core::error::nearest;
-use trimer_core::{HeadMap, Modality};
+use trimer_core::{Head, HeadMap, Modality};
 
 /// What a registry entry says about its model.
 #[derive(Debug, Serialize)]
@@ -108,6 +124,19 @@ pub trait FusionModel: Module {
     /// The name of the parameter at `path` in the reference's `state_dict`.
     fn state_key(&self, path: &str) -> String {
         path.to_owned()
+    }
+
+    /// Whether [`Self::fit`] finds the best parameters at once, so that there are no epochs.
+    fn is_fitted_at_once(&self) -> bool {
+        false
+    }
+
+    /// The model fitted on the train split, given batch by batch in the corpus's order; `columns`
+    /// tells which label column each head answers to. Only called where
+    /// [`Self::is_fitted_at_once`].
+    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+        let _ = (batches, columns);
+        self
     }
 
     /// The shape in the reference's `state_dict` of a parameter of ours; differs from ours by axes
@@ -250,6 +279,12 @@ macro_rules! registry {
             fn ignores_padding(&self) -> bool {
                 match self { $(Self::$variant(m) => m.ignores_padding()),+ }
             }
+            fn is_fitted_at_once(&self) -> bool {
+                match self { $(Self::$variant(m) => m.is_fitted_at_once()),+ }
+            }
+            fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+                match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
             fn is_unused_key(&self, key: &str) -> bool {
                 match self { $(Self::$variant(m) => m.is_unused_key(key)),+ }
             }
@@ -259,6 +294,21 @@ macro_rules! registry {
 
 registry! {
     Lfmim { "lfmim", lfmim::LfmimConfig, lfmim::Lfmim },
+    Lmf { "lmf", lmf::LmfConfig, lmf::Lmf },
+    Logistic { "logistic", logistic::LogisticConfig, logistic::Logistic },
+    Majority { "majority", majority::MajorityConfig, majority::Majority },
+    MlfDnn { "mlf_dnn", mlf_dnn::MlfDnnConfig, mlf_dnn::MlfDnn },
+    Mlmf { "mlmf", mlmf::MlmfConfig, mlmf::Mlmf },
+    Mtfn { "mtfn", mtfn::MtfnConfig, mtfn::Mtfn },
+    Tfn { "tfn", tfn::TfnConfig, tfn::Tfn },
+    Unimodal { "unimodal", unimodal::UnimodalConfig, unimodal::Unimodal },
+    Mult { "mult", mult::MultConfig, mult::Mult },
+    EfTransformer { "ef_transformer", ef_transformer::EfTransformerConfig, ef_transformer::EfTransformer },
+    LfTransformer { "lf_transformer", lf_transformer::LfTransformerConfig, lf_transformer::LfTransformer },
+    Pmr { "pmr", pmr::PmrConfig, pmr::Pmr },
+    Mbt { "mbt", mbt::MbtConfig, mbt::Mbt },
+    HctMg { "hct_mg", hct::HctMgConfig, hct::Hct },
+    HctDmg { "hct_dmg", hct::HctDmgConfig, hct::Hct },
 }
 
 fn unknown_model(id: &str) -> NnError {

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Progress};
 use super::config::{RunConfig, Select, SelectOn};
-use super::objective::Objective;
+use super::objective::{Objective, label_columns};
 use super::schedule::Shape;
 use crate::corrupt::drop_modalities;
 use crate::data::{Loader, Normaliser, shuffled};
@@ -157,7 +157,11 @@ impl Trainer<'_> {
     /// When files cannot be read or written, or the loss stops being a number.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<Ended> {
         let mut state = self.start(observer)?;
-        if self.config.train.epochs == 0 && !state.progress.finished {
+        let at_once = state.model.is_fitted_at_once();
+        if at_once && !state.progress.finished {
+            state = self.fit_at_once(state, observer);
+        }
+        if (at_once || self.config.train.epochs == 0) && !state.progress.finished {
             checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &[])?;
             state.progress.finished = true;
             self.save(&state)?;
@@ -174,6 +178,27 @@ impl Trainer<'_> {
             }
         }
         Ok(Ended::Finished)
+    }
+
+    /// Models with a closed solution see the train split once, in the corpus's order.
+    fn fit_at_once(&self, mut state: State, observer: &mut dyn Observer) -> State {
+        let cfg = self.config;
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &cfg.input,
+            normaliser: &state.normaliser,
+        };
+        let rows = &self.rows.train;
+        let columns = label_columns(cfg.train.unimodal_labels, cfg.task, self.corpus, rows);
+        let plain = self.device.clone().inner();
+        let mut batches = rows.chunks(256).map(|rows| loader.batch(rows, &plain));
+        state.model = state.model.fit(&mut batches, &columns);
+        observer.message(&format!(
+            "seed {}: fitted at once on {} utterances; there are no epochs",
+            self.seed,
+            rows.len()
+        ));
+        state
     }
 
     fn start(&self, observer: &mut dyn Observer) -> Result<State> {

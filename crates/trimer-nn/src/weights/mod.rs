@@ -246,9 +246,20 @@ fn same_shape(a: &[usize], b: &[usize]) -> bool {
         .eq(b.iter().filter(|n| **n != 1))
 }
 
+/// Whether the tensor at `path` is carried with the weights but not learned: the running statistics
+/// of batch normalisation, and constants that a model keeps as `fixed_*`.
+pub fn is_buffer(path: &str) -> bool {
+    let leaf = path.rsplit('.').next().unwrap_or(path);
+    leaf.starts_with("running_") || leaf.starts_with("fixed_")
+}
+
 /// How many numbers a model learns.
 pub fn parameter_count<M: Module>(model: &M) -> usize {
     let mut n = 0;
-    for_each_parameter(model, |_, shape, _, _| n += shape.iter().product::<usize>());
+    for_each_parameter(model, |path, shape, _, _| {
+        if !is_buffer(&path) {
+            n += shape.iter().product::<usize>();
+        }
+    });
     n
 }

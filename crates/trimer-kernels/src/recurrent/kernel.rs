@@ -1,0 +1,466 @@
+//! The recurrence on plain slices of f32.
+//!
+//! Samples do not depend on one another, so each task takes a few of them through all steps: one small matrix product
+//! and one pass over the gates per step, without waiting for other threads. The gradient of the recurrent weight is one
+//! large product behind the loop.
+#![allow(
+    clippy::inline_always,
+    reason = "a kernel must end up in the one function that enables the instructions, see `simd`"
+)]
+
+use rayon::prelude::*;
+
+use super::{CellKind, Shape};
+use crate::fused::gemm::{Finish, Packed, WeightGradient, product};
+use crate::pool::Buffer;
+use crate::simd::{EXP2, Kernel, Simd, each, with_simd};
+
+/// Samples per task: enough rows to use each loaded weight several times.
+const SAMPLES: usize = 16;
+
+/// What the backward pass needs of the forward pass; rows of padded steps hold nothing of use.
+#[derive(Debug)]
+pub(super) struct Saved {
+    /// `[batch, time, 4 * hidden]`. LSTM: the gates behind their activations. GRU: the three gates, and what the
+    /// hidden state gave to the third.
+    gates: Buffer,
+    /// `[batch, time, hidden]`: the state before each step; zero at padding.
+    before: Buffer,
+    /// The cell state before each step; empty for a GRU.
+    cell_before: Buffer,
+}
+
+/// Chunks of `size` values, or as many empty ones as it takes.
+fn parts<'a>(x: &'a mut [f32], size: usize, n: usize) -> Vec<&'a mut [f32]> {
+    if x.is_empty() {
+        return (0..n).map(|_| Default::default()).collect();
+    }
+    x.chunks_mut(size).collect()
+}
+
+/// Writes the states into `out`, `[batch, time + final states, hidden]`, which must be zero.
+pub(super) fn forward(shape: &Shape, inputs: [&[f32]; 5], out: &mut [f32]) -> Saved {
+    let [projected, weight, bias, h, c] = inputs;
+    let (hidden, time) = (shape.hidden, shape.time);
+    let gates = shape.kind.n_gates() * hidden;
+    let steps = shape.batch * time;
+    let mut saved = Saved {
+        gates: Buffer::take(steps * 4 * hidden),
+        before: Buffer::zeros(steps * hidden),
+        cell_before: Buffer::take(if shape.kind.has_cell() {
+            steps * hidden
+        } else {
+            0
+        }),
+    };
+    let packed = Packed::transposed(weight, gates, hidden);
+    let per = SAMPLES * time;
+    let n = shape.batch.div_ceil(SAMPLES);
+    let rows = time + shape.kind.n_final();
+    let cell_parts = parts(&mut saved.cell_before, per * hidden, n);
+    out.par_chunks_mut(SAMPLES * rows * hidden)
+        .zip(projected.par_chunks(per * gates))
+        .zip(h.par_chunks(SAMPLES * hidden))
+        .zip(c.par_chunks(SAMPLES * hidden))
+        .zip(saved.gates.par_chunks_mut(per * 4 * hidden))
+        .zip(saved.before.par_chunks_mut(per * hidden))
+        .zip(cell_parts)
+        .enumerate()
+        .with_max_len(1)
+        .for_each(
+            |(i, ((((((out, x), h), c), gates), before), cell_before))| {
+                let mut task = ForwardTask {
+                    hidden,
+                    time,
+                    rows,
+                    pad: shape.pad.as_deref().map(|pad| &pad[i * per..]),
+                    t: 0,
+                    x,
+                    z: &mut Buffer::take(h.len() / hidden * packed_width(shape)),
+                    h: &mut h.to_vec(),
+                    c: &mut c.to_vec(),
+                    gates,
+                    before,
+                    cell_before,
+                    out,
+                };
+                task.run(shape, &packed, bias);
+            },
+        );
+    saved
+}
+
+const fn packed_width(shape: &Shape) -> usize {
+    shape.kind.n_gates() * shape.hidden
+}
+
+/// A few samples on their way through all steps.
+struct ForwardTask<'a> {
+    hidden: usize,
+    time: usize,
+    /// Rows per sample of `out`.
+    rows: usize,
+    pad: Option<&'a [bool]>,
+    /// The step at hand.
+    t: usize,
+    x: &'a [f32],
+    z: &'a mut [f32],
+    h: &'a mut [f32],
+    c: &'a mut [f32],
+    gates: &'a mut [f32],
+    before: &'a mut [f32],
+    cell_before: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+#[inline(always)]
+fn is_pad(pad: Option<&[bool]>, at: usize) -> bool {
+    match pad {
+        Some(pad) => pad[at],
+        None => false,
+    }
+}
+
+impl ForwardTask<'_> {
+    fn run(&mut self, shape: &Shape, packed: &Packed, bias: &[f32]) {
+        let n = self.h.len() / self.hidden;
+        for i in 0..self.time {
+            self.t = shape.step(i);
+            if (0..n).all(|s| is_pad(self.pad, s * self.time + self.t)) {
+                continue;
+            }
+            product(n, self.h, packed, Finish::Bias(bias), self.z);
+            match shape.kind {
+                CellKind::Lstm => with_simd(LstmForward(self)),
+                CellKind::Gru => with_simd(GruForward(self)),
+            }
+        }
+        for s in 0..n {
+            let row = |extra: usize| (s * self.rows + self.time + extra) * self.hidden;
+            let state = s * self.hidden..(s + 1) * self.hidden;
+            self.out[row(0)..][..self.hidden].copy_from_slice(&self.h[state.clone()]);
+            if shape.kind.has_cell() {
+                self.out[row(1)..][..self.hidden].copy_from_slice(&self.c[state]);
+            }
+        }
+    }
+}
+
+struct LstmForward<'a, 'b>(&'a mut ForwardTask<'b>);
+
+impl Kernel for LstmForward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let task = self.0;
+        let (d, n) = (task.hidden, task.h.len() / task.hidden);
+        each!(s in n => {
+            let at = s * task.time + task.t;
+            if !is_pad(task.pad, at) {
+                let x = &task.x[at * 4 * d..][..4 * d];
+                let z = &task.z[s * 4 * d..][..4 * d];
+                let gates = &mut task.gates[at * 4 * d..][..4 * d];
+                let h = &mut task.h[s * d..][..d];
+                let c = &mut task.c[s * d..][..d];
+                let before = &mut task.before[at * d..][..d];
+                let cell_before = &mut task.cell_before[at * d..][..d];
+                let out = &mut task.out[(s * task.rows + task.t) * d..][..d];
+                each!(j in d => {
+                    let input = sigmoid(x[j] + z[j]);
+                    let forget = sigmoid(x[d + j] + z[d + j]);
+                    let new = tanh(x[2 * d + j] + z[2 * d + j]);
+                    let output = sigmoid(x[3 * d + j] + z[3 * d + j]);
+                    gates[j] = input;
+                    gates[d + j] = forget;
+                    gates[2 * d + j] = new;
+                    gates[3 * d + j] = output;
+                    before[j] = h[j];
+                    cell_before[j] = c[j];
+                    c[j] = forget * c[j] + input * new;
+                    h[j] = output * tanh(c[j]);
+                    out[j] = h[j];
+                });
+            }
+        });
+    }
+}
+
+struct GruForward<'a, 'b>(&'a mut ForwardTask<'b>);
+
+impl Kernel for GruForward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let task = self.0;
+        let (d, n) = (task.hidden, task.h.len() / task.hidden);
+        each!(s in n => {
+            let at = s * task.time + task.t;
+            if !is_pad(task.pad, at) {
+                let x = &task.x[at * 3 * d..][..3 * d];
+                let z = &task.z[s * 3 * d..][..3 * d];
+                let gates = &mut task.gates[at * 4 * d..][..4 * d];
+                let h = &mut task.h[s * d..][..d];
+                let before = &mut task.before[at * d..][..d];
+                let out = &mut task.out[(s * task.rows + task.t) * d..][..d];
+                each!(j in d => {
+                    let reset = sigmoid(x[j] + z[j]);
+                    let update = sigmoid(x[d + j] + z[d + j]);
+                    let recalled = z[2 * d + j];
+                    let new = tanh(x[2 * d + j] + reset * recalled);
+                    gates[j] = reset;
+                    gates[d + j] = update;
+                    gates[2 * d + j] = new;
+                    gates[3 * d + j] = recalled;
+                    before[j] = h[j];
+                    h[j] = new + update * (h[j] - new);
+                    out[j] = h[j];
+                });
+            }
+        });
+    }
+}
+
+/// Adds the gradients of [`forward`] to `gradients` (in the order of its inputs), which must be zero.
+pub(super) fn backward(
+    shape: &Shape,
+    weight: &[f32],
+    saved: &Saved,
+    dout: &[f32],
+    gradients: [&mut [f32]; 5],
+) {
+    let [dx, dweight, dbias, dh, dc] = gradients;
+    let (hidden, time) = (shape.hidden, shape.time);
+    let gates = packed_width(shape);
+    let is_gru = shape.kind == CellKind::Gru;
+    // What reaches the recurrent product differs from `dx` only in a GRU, by the reset gate.
+    let mut dz = Buffer::zeros(if is_gru { dx.len() } else { 0 });
+    let packed = Packed::plain(weight, gates, hidden);
+    let per = SAMPLES * time;
+    let n = shape.batch.div_ceil(SAMPLES);
+    let rows = time + shape.kind.n_final();
+    let dz_parts = parts(&mut dz, per * gates, n);
+    dx.par_chunks_mut(per * gates)
+        .zip(dz_parts)
+        .zip(dh.par_chunks_mut(SAMPLES * hidden))
+        .zip(dc.par_chunks_mut(SAMPLES * hidden))
+        .zip(dout.par_chunks(SAMPLES * rows * hidden))
+        .enumerate()
+        .with_max_len(1)
+        .for_each(|(i, ((((dx, dz), dh), dc), dout))| {
+            let first = i * per;
+            let width = dh.len() / hidden * gates;
+            let mut task = BackwardTask {
+                hidden,
+                time,
+                rows,
+                pad: shape.pad.as_deref().map(|pad| &pad[first..]),
+                t: 0,
+                gates: &saved.gates[first * 4 * hidden..],
+                before: &saved.before[first * hidden..],
+                cell_before: if is_gru {
+                    &[]
+                } else {
+                    &saved.cell_before[first * hidden..]
+                },
+                dout,
+                dx,
+                dz,
+                step: &mut Buffer::take(width),
+                through: &mut Buffer::take(dh.len()),
+                dh,
+                dc,
+            };
+            task.run(shape, &packed);
+        });
+    let dz: &[f32] = if is_gru { &dz } else { dx };
+    WeightGradient::tasks(shape.batch * time, dz, &saved.before, dweight, dbias)
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(WeightGradient::run);
+}
+
+/// A few samples on their way back.
+struct BackwardTask<'a> {
+    hidden: usize,
+    time: usize,
+    rows: usize,
+    pad: Option<&'a [bool]>,
+    t: usize,
+    gates: &'a [f32],
+    before: &'a [f32],
+    cell_before: &'a [f32],
+    dout: &'a [f32],
+    dx: &'a mut [f32],
+    dz: &'a mut [f32],
+    /// Gradient of this step's recurrent product, `[samples, gates]`.
+    step: &'a mut [f32],
+    /// That gradient times the weight, `[samples, hidden]`.
+    through: &'a mut [f32],
+    dh: &'a mut [f32],
+    dc: &'a mut [f32],
+}
+
+impl BackwardTask<'_> {
+    fn run(&mut self, shape: &Shape, packed: &Packed) {
+        let (d, n) = (self.hidden, self.dh.len() / self.hidden);
+        for s in 0..n {
+            let row = |extra: usize| (s * self.rows + self.time + extra) * d;
+            self.dh[s * d..][..d].copy_from_slice(&self.dout[row(0)..][..d]);
+            if shape.kind.has_cell() {
+                self.dc[s * d..][..d].copy_from_slice(&self.dout[row(1)..][..d]);
+            }
+        }
+        for i in (0..self.time).rev() {
+            self.t = shape.step(i);
+            if (0..n).all(|s| is_pad(self.pad, s * self.time + self.t)) {
+                continue;
+            }
+            match shape.kind {
+                CellKind::Lstm => with_simd(LstmBackward(self)),
+                CellKind::Gru => with_simd(GruBackward(self)),
+            }
+            product(n, self.step, packed, Finish::Plain, self.through);
+            for s in 0..n {
+                if !is_pad(self.pad, s * self.time + self.t) {
+                    let through = &self.through[s * d..][..d];
+                    for (dh, through) in self.dh[s * d..][..d].iter_mut().zip(through) {
+                        *dh += through;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct LstmBackward<'a, 'b>(&'a mut BackwardTask<'b>);
+
+impl Kernel for LstmBackward<'_, '_> {
+    type Output = ();
+
+    /// Leaves in `dh` what does not go through the recurrent product: nothing, in an LSTM.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let task = self.0;
+        let (d, n) = (task.hidden, task.dh.len() / task.hidden);
+        each!(s in n => {
+            let at = s * task.time + task.t;
+            let step = &mut task.step[s * 4 * d..][..4 * d];
+            if is_pad(task.pad, at) {
+                each!(j in 4 * d => step[j] = 0.0);
+            } else {
+                let gates = &task.gates[at * 4 * d..][..4 * d];
+                let cell_before = &task.cell_before[at * d..][..d];
+                let dout = &task.dout[(s * task.rows + task.t) * d..][..d];
+                let dh = &mut task.dh[s * d..][..d];
+                let dc = &mut task.dc[s * d..][..d];
+                each!(j in d => {
+                    let (input, forget) = (gates[j], gates[d + j]);
+                    let (new, output) = (gates[2 * d + j], gates[3 * d + j]);
+                    let squashed = tanh(forget * cell_before[j] + input * new);
+                    let total = dh[j] + dout[j];
+                    let dcell = dc[j] + total * output * (1.0 - squashed * squashed);
+                    step[j] = dcell * new * input * (1.0 - input);
+                    step[d + j] = dcell * cell_before[j] * forget * (1.0 - forget);
+                    step[2 * d + j] = dcell * input * (1.0 - new * new);
+                    step[3 * d + j] = total * squashed * output * (1.0 - output);
+                    dc[j] = dcell * forget;
+                    dh[j] = 0.0;
+                });
+                let dx = &mut task.dx[at * 4 * d..][..4 * d];
+                each!(j in 4 * d => dx[j] = step[j]);
+            }
+        });
+    }
+}
+
+struct GruBackward<'a, 'b>(&'a mut BackwardTask<'b>);
+
+impl Kernel for GruBackward<'_, '_> {
+    type Output = ();
+
+    /// Leaves in `dh` what does not go through the recurrent product.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let task = self.0;
+        let (d, n) = (task.hidden, task.dh.len() / task.hidden);
+        each!(s in n => {
+            let at = s * task.time + task.t;
+            let step = &mut task.step[s * 3 * d..][..3 * d];
+            if is_pad(task.pad, at) {
+                each!(j in 3 * d => step[j] = 0.0);
+            } else {
+                let gates = &task.gates[at * 4 * d..][..4 * d];
+                let before = &task.before[at * d..][..d];
+                let dout = &task.dout[(s * task.rows + task.t) * d..][..d];
+                let dh = &mut task.dh[s * d..][..d];
+                let dx = &mut task.dx[at * 3 * d..][..3 * d];
+                each!(j in d => {
+                    let (reset, update) = (gates[j], gates[d + j]);
+                    let (new, recalled) = (gates[2 * d + j], gates[3 * d + j]);
+                    let total = dh[j] + dout[j];
+                    let dnew = total * (1.0 - update) * (1.0 - new * new);
+                    let dreset = dnew * recalled * reset * (1.0 - reset);
+                    let dupdate = total * (before[j] - new) * update * (1.0 - update);
+                    dx[j] = dreset;
+                    dx[d + j] = dupdate;
+                    dx[2 * d + j] = dnew;
+                    step[j] = dreset;
+                    step[d + j] = dupdate;
+                    step[2 * d + j] = dnew * reset;
+                    dh[j] = total * update;
+                });
+                let dz = &mut task.dz[at * 3 * d..][..3 * d];
+                each!(j in 3 * d => dz[j] = step[j]);
+            }
+        });
+    }
+}
+
+/// `e^x` to about 1e-6 relative where `|x|` is below ten; does not overflow.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x * std::f32::consts::LOG2_E;
+    let x = if x > 126.0 { 126.0 } else { x };
+    let x = if x < -125.0 { -125.0 } else { x };
+    let shifted = x + ROUND;
+    let f = x - (shifted - ROUND);
+    let mut p = EXP2[5];
+    p = p * f + EXP2[4];
+    p = p * f + EXP2[3];
+    p = p * f + EXP2[2];
+    p = p * f + EXP2[1];
+    p = p * f + EXP2[0];
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    2.0 / (1.0 + exp(-2.0 * x)) - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_agree_with_the_standard_library() {
+        for i in -4000..=4000 {
+            let x = i as f32 * 0.03;
+            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(sigmoid(x)) - exact).abs() < 3e-7, "sigmoid({x})");
+            let exact = f64::from(x).tanh();
+            assert!((f64::from(tanh(x)) - exact).abs() < 5e-7, "tanh({x})");
+        }
+        assert!(sigmoid(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
+        assert_eq!(sigmoid(f32::INFINITY), 1.0);
+    }
+}
