@@ -276,14 +276,14 @@ macro_rules! registry {
             fn state_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
                 match self { $(Self::$variant(m) => m.state_shape(path, shape)),+ }
             }
-            fn ignores_padding(&self) -> bool {
-                match self { $(Self::$variant(m) => m.ignores_padding()),+ }
-            }
             fn is_fitted_at_once(&self) -> bool {
                 match self { $(Self::$variant(m) => m.is_fitted_at_once()),+ }
             }
             fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
                 match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
+            fn ignores_padding(&self) -> bool {
+                match self { $(Self::$variant(m) => m.ignores_padding()),+ }
             }
             fn is_unused_key(&self, key: &str) -> bool {
                 match self { $(Self::$variant(m) => m.is_unused_key(key)),+ }
