@@ -26,5 +26,6 @@ mod parity_mult;
 mod parity_peers;
 mod parity_rnn;
 mod parity_store;
+mod train_binary;
 mod train_lfmim;
 mod train_resume;

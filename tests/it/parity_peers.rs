@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use trimer::core::{Head, HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
+use trimer::nn::config::parse_set;
 use trimer::nn::losses::{CrossEntropy, Reduction};
 use trimer::nn::models::FusionModel;
 use trimer::nn::weights::{gradients, load_state_dict, parameter_count, state_dict, to_vec};
@@ -68,17 +69,23 @@ fn loss(fixture: &Fixture, head: Head, logits: Tensor<2>) -> Tensor<1> {
     CrossEntropy::default().forward(logits, &fixture.targets(&key), Reduction::Mean)
 }
 
+/// The default preset of a model with each `key=value` over it.
+fn configure(id: &str, settings: impl Iterator<Item = String>) -> ModelConfig {
+    let mut overrides = serde_json::from_str("{}").unwrap();
+    for setting in settings {
+        parse_set(&setting, &mut overrides).unwrap();
+    }
+    ModelConfig::resolve(id, None, &overrides).unwrap()
+}
+
 #[test]
 fn outputs_losses_and_gradients_agree_with_pytorch() {
     let device = Device::flex().autodiff();
     for fixture in fixtures() {
         let name = &fixture.name;
         let id = fixture.info["model"].as_str().unwrap();
-        let mut overrides = Default::default();
-        for (key, value) in fixture.info["constructor"].as_object().unwrap() {
-            trimer::nn::config::parse_set(&format!("{key}={value}"), &mut overrides).unwrap();
-        }
-        let config = ModelConfig::resolve(id, None, &overrides).unwrap();
+        let settings = fixture.info["constructor"].as_object().unwrap();
+        let config = configure(id, settings.iter().map(|(k, v)| format!("{k}={v}")));
         let task = match fixture.usize("/outputs") {
             1 => Task::Regression,
             n_classes => Task::Classification { n_classes },

@@ -3,6 +3,7 @@
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap};
+use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::Predictions;
 use trimer_nn::train::{EpochReport, RunDir};
@@ -24,7 +25,9 @@ pub(crate) fn report(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::
         .section(training(run)?);
     if !cfg.classes.is_empty() {
         report.push(classes(run, &heads));
-        report.push(confusions(run, corpus, device)?);
+        if matches!(cfg.task, Task::Classification { .. }) {
+            report.push(confusions(run, corpus, device)?);
+        }
     }
     report.push(protocol(run)?);
     Ok(report.footer(format!("trimer {}", env!("CARGO_PKG_VERSION"))))

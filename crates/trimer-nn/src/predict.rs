@@ -10,8 +10,8 @@ use burn::tensor::{Device, Tensor, activation::softmax};
 use serde::Serialize;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{
-    ClassificationPrediction, EvaluationOptions, Metrics, evaluate_classification_seeds,
-    evaluate_regression_seeds,
+    ClassificationPrediction, EvaluationOptions, Metrics, evaluate_binary_seeds,
+    evaluate_classification_seeds, evaluate_regression_seeds,
 };
 use trimer_core::{Head, HeadMap};
 
@@ -20,7 +20,8 @@ use trimer_core::{Head, HeadMap};
 pub struct Predictions {
     /// Row numbers in the corpus.
     pub indices: Vec<usize>,
-    /// Per head: probabilities (classes) or scores, row-major `[utterance, output]`.
+    /// Per head: probabilities (of classes, or of yes per label) or scores, row-major
+    /// `[utterance, output]`.
     pub outputs: HeadMap<Option<Vec<f64>>>,
     /// Width of an output.
     pub n_outputs: usize,
@@ -74,7 +75,7 @@ pub fn predict_with<M: FusionModel>(
     device: &Device,
     prepare: &dyn Fn(Batch) -> Batch,
 ) -> Predictions {
-    let n_outputs = task.n_outputs();
+    let n_outputs = task.n_predictions();
     let mut outputs = HeadMap::<Option<Vec<f64>>>::default();
     for chunk in rows.chunks(batch_size.max(1)) {
         let batch = prepare(loader.batch(chunk, device));
@@ -97,7 +98,12 @@ pub fn predict_with<M: FusionModel>(
 }
 
 fn probabilities(logits: Tensor<2>, task: Task) -> impl Iterator<Item = f64> {
+    let [batch, _] = logits.dims();
     let values = match task {
+        Task::MultiBinary { n_labels } => {
+            // Of each pair of logits, the probability of the second.
+            softmax(logits.reshape([batch * n_labels, 2]), 1).narrow(1, 1, 1)
+        }
         Task::Classification { .. } => softmax(logits, 1),
         Task::Regression => logits,
     };
@@ -110,6 +116,7 @@ pub fn labelled_rows(corpus: &Corpus, split: Split, task: Task, column: Head) ->
     let labelled = |i: &usize| match task {
         Task::Classification { .. } => rows[*i].labels.get(column).is_some(),
         Task::Regression => rows[*i].scores.get(column).is_some(),
+        Task::MultiBinary { .. } => column == Head::Multimodal && !rows[*i].binary.is_empty(),
     };
     corpus.indices(split).into_iter().filter(labelled).collect()
 }
@@ -174,6 +181,21 @@ pub fn evaluate(
                         classes,
                         options,
                     )?);
+                }
+            }
+            Task::MultiBinary { .. } => {
+                // Yes/no labels are those of everything seen and heard.
+                let labelled = |i: usize| {
+                    let row = &rows[i].binary[..];
+                    (column == Head::Multimodal && !row.is_empty()).then_some(row)
+                };
+                let kept: Vec<(usize, &[bool])> = keep(first, labelled);
+                let truth: Vec<&[bool]> = kept.iter().map(|(_, y)| *y).collect();
+                let probs: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
+                let probs: Vec<&[f64]> = probs.iter().map(Vec::as_slice).collect();
+                if !truth.is_empty() {
+                    *all.get_mut(head) =
+                        Some(evaluate_binary_seeds(&truth, &probs, classes, options)?);
                 }
             }
             Task::Regression => {

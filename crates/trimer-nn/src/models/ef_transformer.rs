@@ -31,7 +31,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Early-fusion transformer",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "named as a baseline in Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023; the design is ours",
     reconstruction: true,
     presets: &["lfmim_frame"],

@@ -39,7 +39,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multimodal Bottleneck Transformer",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
     reconstruction: false,
     presets: &["emotion", "audioset"],
@@ -531,6 +531,11 @@ impl Mbt {
 impl FusionModel for Mbt {
     fn info(&self) -> &'static ModelInfo {
         &INFO
+    }
+
+    /// Where the modalities never meet before their classifiers, nothing passes the bottleneck.
+    fn is_idle(&self, path: &str) -> bool {
+        path == "bottleneck" && self.cfg.fusion_layer >= self.cfg.n_layers
     }
 
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {

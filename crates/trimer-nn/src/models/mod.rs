@@ -40,7 +40,7 @@ pub struct ModelInfo {
     pub level: &'static str,
     /// Names of the modalities that it can read.
     pub modalities: &'static [&'static str],
-    /// `classification`, `regression`.
+    /// `classification`, `regression`, `binary` (several yes/no labels).
     pub tasks: &'static [&'static str],
     /// Where it was published.
     pub citation: &'static str,
@@ -63,6 +63,12 @@ pub enum Task {
     },
     /// A score; the output has width one.
     Regression,
+    /// Several independent yes/no labels; the output is two logits per label, no and yes (MulT's
+    /// IEMOCAP).
+    MultiBinary {
+        /// How many labels.
+        n_labels: usize,
+    },
 }
 
 impl Task {
@@ -71,6 +77,16 @@ impl Task {
         match self {
             Self::Classification { n_classes } => n_classes,
             Self::Regression => 1,
+            Self::MultiBinary { n_labels } => 2 * n_labels,
+        }
+    }
+
+    /// How many numbers a prediction has: a probability per class, a score, or the probability of
+    /// yes per label.
+    pub const fn n_predictions(self) -> usize {
+        match self {
+            Self::MultiBinary { n_labels } => n_labels,
+            Self::Classification { .. } | Self::Regression => self.n_outputs(),
         }
     }
 }
@@ -119,6 +135,12 @@ pub trait FusionModel: Module {
     /// Which modality owns the parameter at `path` (dotted field names).
     fn owner_of(&self, path: &str) -> Owner {
         Owner::from_prefix(path)
+    }
+
+    /// Whether the model has the parameter at `path` by its definition, though no output hangs on it.
+    fn is_idle(&self, path: &str) -> bool {
+        let _ = path;
+        false
     }
 
     /// The name of the parameter at `path` in the reference's `state_dict`.
@@ -269,6 +291,9 @@ macro_rules! registry {
             }
             fn owner_of(&self, path: &str) -> Owner {
                 match self { $(Self::$variant(m) => m.owner_of(path)),+ }
+            }
+            fn is_idle(&self, path: &str) -> bool {
+                match self { $(Self::$variant(m) => m.is_idle(path)),+ }
             }
             fn state_key(&self, path: &str) -> String {
                 match self { $(Self::$variant(m) => m.state_key(path)),+ }

@@ -35,7 +35,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multimodal Transformer",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
     reconstruction: false,
     presets: &[

@@ -18,13 +18,15 @@ use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskChoice {
-    /// Classes where the corpus has them, else scores.
+    /// Classes where the corpus has them, else scores, else yes/no labels.
     #[default]
     Auto,
     /// Classes.
     Classification,
     /// Scores.
     Regression,
+    /// Several independent yes/no labels.
+    Binary,
 }
 
 /// How features are read.
@@ -264,7 +266,7 @@ impl TrainConfig {
     /// When the metric cannot select for this task.
     pub fn selector(&self, task: Task) -> Result<(&'static str, bool)> {
         let known: &[(&'static str, bool)] = match task {
-            Task::Classification { .. } => &SELECT_CLASSIFICATION,
+            Task::Classification { .. } | Task::MultiBinary { .. } => &SELECT_CLASSIFICATION,
             Task::Regression => &SELECT_REGRESSION,
         };
         if self.select_metric.is_empty() {
@@ -319,7 +321,7 @@ pub struct RunConfig {
     pub corpus_fingerprint: String,
     /// Where it was, as given.
     pub corpus_path: std::path::PathBuf,
-    /// Names of the classes; empty for scores.
+    /// Names of the classes, or of the yes/no labels; empty for scores.
     pub classes: Vec<String>,
     /// Lowest and highest score, when scores are predicted.
     pub score_range: Vec<f32>,
@@ -365,6 +367,15 @@ impl RunConfig {
             return Err(NnError::ConfigRange {
                 key: "task.n_classes".into(),
                 value: n.to_string(),
+                expected: format!("the number of `classes`, {}", self.classes.len()),
+            });
+        }
+        if let Task::MultiBinary { n_labels } = self.task
+            && (n_labels == 0 || n_labels != self.classes.len())
+        {
+            return Err(NnError::ConfigRange {
+                key: "task.n_labels".into(),
+                value: n_labels.to_string(),
                 expected: format!("the number of `classes`, {}", self.classes.len()),
             });
         }
@@ -664,6 +675,15 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         (TaskChoice::Auto | TaskChoice::Regression, _, Some(range)) => {
             Ok((Task::Regression, Vec::new(), range.to_vec()))
         }
+        (TaskChoice::Binary, _, _) | (TaskChoice::Auto, [], None) if !space.binary.is_empty() => {
+            let n_labels = space.binary.len();
+            let task = Task::MultiBinary { n_labels };
+            Ok((task, space.binary.clone(), Vec::new()))
+        }
+        (TaskChoice::Binary, _, _) => lacks(
+            "no yes/no labels",
+            "predict classes with `--set data.task=classification`, or scores with `--set data.task=regression`",
+        ),
         (TaskChoice::Classification, [], Some(_)) => lacks(
             "scores but no classes",
             "predict scores with `--set data.task=regression`, or import with `--classes 5`",
@@ -678,7 +698,7 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         ),
         (TaskChoice::Auto | TaskChoice::Classification, [], _) => lacks(
             "no labels that a model can learn",
-            "it needs classes or scores; independent yes/no labels are not supported yet",
+            "it needs classes, scores, or yes/no labels (`--set data.task=binary`)",
         ),
     }
 }

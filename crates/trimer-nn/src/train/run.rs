@@ -656,6 +656,13 @@ fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
                 theirs => format!("`{}`", theirs.join("`, `")),
             },
         ),
+        Task::MultiBinary { .. } if space.binary != cfg.classes => refuse(
+            format!("the yes/no labels `{}`", cfg.classes.join("`, `")),
+            match &space.binary[..] {
+                [] => "none".into(),
+                theirs => format!("`{}`", theirs.join("`, `")),
+            },
+        ),
         Task::Regression if space.score.is_none() => refuse("scores".into(), "none".into()),
         _ => Ok(()),
     }

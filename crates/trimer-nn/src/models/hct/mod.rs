@@ -41,7 +41,7 @@ static DMG: ModelInfo = ModelInfo {
     title: "Hierarchical Crossmodal Transformer with Dynamic Modality Gating",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Wang et al., Incongruity-Aware Hierarchical Crossmodal Transformer with Dynamic Modality Gating, arXiv 2305.13583 (v3, v4), 2023",
     reconstruction: true,
     presets: &["reconstructed"],
@@ -53,7 +53,7 @@ static MG: ModelInfo = ModelInfo {
     title: "Hierarchical Crossmodal Transformer with Modality Gating",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Wang et al., Cross-Attention is Not Enough: Incongruity-Aware Multimodal Sentiment Analysis and Emotion Recognition, arXiv 2305.13583 (v1, v2), 2023",
     reconstruction: true,
     presets: &["reconstructed"],
@@ -420,6 +420,7 @@ impl FusionModel for Hct {
 
 #[cfg(test)]
 mod tests {
+    use super::Modality::{Audio, Text, Vision};
     use super::*;
     use crate::weights::{map_parameters, parameter_count};
     use burn::tensor::Device;
@@ -459,7 +460,7 @@ mod tests {
         let cfg = HctDmgConfig::reconstructed();
         let separate = HctDmgConfig {
             support: Support::Separate,
-            ..cfg.clone()
+            ..cfg
         };
         for (cfg, dims, outputs, expected) in [
             (&cfg, [300, 74, 35], 1, 805_727),
@@ -476,7 +477,6 @@ mod tests {
         let model = build(&HctDmgConfig::reconstructed(), [3, 4, 5], 1);
         let order =
             |model: &Hct| -> Vec<_> { model.choose().into_iter().map(|(m, _)| m).collect() };
-        use Modality::{Audio, Text, Vision};
         assert_eq!(order(&model), [Text, Audio, Vision]);
         assert!(
             model

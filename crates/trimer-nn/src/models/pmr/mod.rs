@@ -41,7 +41,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Progressive Modality Reinforcement",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Lv et al., Progressive Modality Reinforcement for Human Multimodal Emotion Recognition from Unaligned Multimodal Sequences, CVPR 2021",
     reconstruction: true,
     presets: &["mult_frame", "unimodal_labels"],
@@ -366,6 +366,17 @@ impl Pmr {
 impl FusionModel for Pmr {
     fn info(&self) -> &'static ModelInfo {
         &INFO
+    }
+
+    /// Only the modalities' own sequences are read at the end, so nobody hears what the last layer
+    /// tells the hub.
+    fn is_idle(&self, path: &str) -> bool {
+        const TO_HUB: [&str; 4] = ["to_hub.", "trust.", "norm_hub.", "ff_hub."];
+        let last = format!("layers.{}.", self.cfg.n_layers - 1);
+        self.cfg.readout == Readout::Memory
+            && path
+                .strip_prefix(&last)
+                .is_some_and(|rest| TO_HUB.iter().any(|part| rest.starts_with(part)))
     }
 
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {

@@ -218,7 +218,7 @@ impl PmrLayer {
 
     /// `Σ_m α_m Z_m` with `α = softmax_m(Uᵀ tanh(W_m z_m + b_m))`. `[Lv2021] section 3.3`
     fn combine(&self, messages: Vec<Tensor<3>>, hub_pad: Option<&Tensor<2, Bool>>) -> Tensor<3> {
-        let [batch, time, d] = messages[0].dims();
+        let [batch, _, _] = messages[0].dims();
         let weighted: Vec<_> = match &self.trust {
             None => messages,
             Some(trust) => {
@@ -238,7 +238,7 @@ impl PmrLayer {
         weighted
             .into_iter()
             .reduce(|a, b| a + b)
-            .unwrap_or_else(|| Tensor::zeros([batch, time, d], &Default::default()))
+            .expect("the input has two modalities at least")
     }
 }
 
