@@ -160,6 +160,7 @@ fn input(subject: &Subject) -> InputSpec {
         TIME
     };
     InputSpec {
+        n_speakers: in_conversations(subject).then_some(2),
         dims: ModalityMap::from_fn(|m| reads.contains(m).then(|| *widths.get(m))),
         lengths: ModalityMap::from_fn(|m| if reads.contains(m) { time } else { 0 }),
         sampling: ModalityMap::from_fn(|_| Sampling::First),
@@ -490,6 +491,13 @@ fn the_order_of_a_batch_does_not_matter() {
     let device = Device::flex();
     for subject in subjects() {
         let model = build(&subject, CLASSES, &device);
+        if model.mixes_batch() {
+            println!(
+                "{}: by definition utterances hang on their batch",
+                subject.name
+            );
+            continue;
+        }
         let first = batch(&subject, 1, 0.0, &device);
         let order: Vec<usize> = if in_conversations(&subject) {
             vec![2, 0, 1]

@@ -60,6 +60,7 @@ fn spec(fixture: &Fixture) -> InputSpec {
         assert_eq!(shape(m)[2], of(&dims, m), "{}: width of {m}", fixture.name);
     }
     InputSpec {
+        n_speakers: None,
         dims: ModalityMap::from_fn(|m| Some(of(&dims, m))),
         lengths: ModalityMap::from_fn(|m| shape(m)[1]),
         sampling: ModalityMap::default(),
@@ -327,6 +328,7 @@ fn outputs_losses_gradients_and_statistics_agree() {
 /// Input widths of MMSA's MOSI and CH-SIMS features.
 fn widths(text: usize, audio: usize, vision: usize) -> InputSpec {
     InputSpec {
+        n_speakers: None,
         dims: ModalityMap {
             text: Some(text),
             audio: Some(audio),

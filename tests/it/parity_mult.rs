@@ -66,6 +66,7 @@ fn config(fixture: &Fixture) -> MultConfig {
 fn spec(fixture: &Fixture) -> InputSpec {
     let shape = |m: Modality| &fixture.get(&format!("input.{m}")).shape;
     InputSpec {
+        n_speakers: None,
         dims: ModalityMap::from_fn(|m| Some(shape(m)[2])),
         lengths: ModalityMap::from_fn(|m| shape(m)[1]),
         sampling: ModalityMap::default(),

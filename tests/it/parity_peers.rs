@@ -31,6 +31,7 @@ fn spec(fixture: &Fixture) -> InputSpec {
         number.map(|n| n as usize)
     };
     InputSpec {
+        n_speakers: None,
         dims: ModalityMap::from_fn(|m| size("dims", m)),
         lengths: ModalityMap::from_fn(|m| size("times", m).unwrap_or(0)),
         sampling: ModalityMap::default(),

@@ -152,7 +152,7 @@ pub(crate) fn record<C: CheckpointStrategy>(
     layout: Layout,
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let parts = parts.into_array();
-    let nodes = parts.each_ref().map(|p| p.node());
+    let nodes: [_; 6] = std::array::from_fn(|i| parts[i].node());
     let parts = parts.map(|p| contiguous(p.into_primitive()));
     let out = run(&parts, &layout);
     match FusionBackward

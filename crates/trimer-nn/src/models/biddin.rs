@@ -580,6 +580,12 @@ impl FusionModel for Biddin {
         &INFO
     }
 
+    /// Two of the released code's quirks reach over the batch: a softmax over its axis, and heads cut
+    /// out of the wrong axes.
+    fn mixes_batch(&self) -> bool {
+        self.cfg.batch_softmax || self.cfg.mix_heads
+    }
+
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let lengths = &conversations.lengths;

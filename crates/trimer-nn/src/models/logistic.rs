@@ -200,12 +200,11 @@ impl Logistic {
             let Some(model) = self.model(modality.into()) else {
                 continue;
             };
-            let x = match batch.sequences.get(modality) {
-                Some(sequence) => statistics(sequence, &self.cfg.statistics),
-                None => {
-                    let [_, width] = model.linear.weight.dims();
-                    Tensor::zeros([batch.len(), width], &model.linear.weight.device())
-                }
+            let x = if let Some(sequence) = batch.sequences.get(modality) {
+                statistics(sequence, &self.cfg.statistics)
+            } else {
+                let [_, width] = model.linear.weight.dims();
+                Tensor::zeros([batch.len(), width], &model.linear.weight.device())
             };
             joined.push(x.clone());
             *all.get_mut(modality.into()) = Some(x);
@@ -543,7 +542,7 @@ mod tests {
         );
         let scores = fitted(Task::Regression, 0.5).multimodal_model.unwrap();
         assert_near(to_vec(scores.linear.weight.val()), &[0.668375, -0.165900]);
-        assert_near(to_vec(scores.linear.bias.val()), &[1.300000]);
+        assert_near(to_vec(scores.linear.bias.val()), &[1.3]);
     }
 
     #[test]

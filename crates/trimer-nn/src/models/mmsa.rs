@@ -222,9 +222,10 @@ impl Subnets {
                 .last_hidden();
             net.linear_1.forward(dropout(last, self.cfg.p_text, rec))
         });
-        let mut mean = |net: &SubNet, sequence: Option<&Sequence>, p: f64| match sequence {
-            Some(sequence) => net.forward(mean_over_time(sequence, masked), p, rec),
-            None => {
+        let mut mean = |net: &SubNet, sequence: Option<&Sequence>, p: f64| {
+            if let Some(sequence) = sequence {
+                net.forward(mean_over_time(sequence, masked), p, rec)
+            } else {
                 let [width, _] = net.linear_3.weight.dims();
                 zeros(batch, width, &net.linear_3)
             }

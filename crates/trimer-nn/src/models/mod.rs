@@ -157,6 +157,11 @@ pub trait FusionModel: Module {
         Owner::from_prefix(path)
     }
 
+    /// Whether by its definition an utterance's output hangs on what else is in the batch.
+    fn mixes_batch(&self) -> bool {
+        false
+    }
+
     /// Whether the model has the parameter at `path` by its definition, though no output hangs on it.
     fn is_idle(&self, path: &str) -> bool {
         let _ = path;
@@ -312,6 +317,9 @@ macro_rules! registry {
             }
             fn owner_of(&self, path: &str) -> Owner {
                 match self { $(Self::$variant(m) => m.owner_of(path)),+ }
+            }
+            fn mixes_batch(&self) -> bool {
+                match self { $(Self::$variant(m) => m.mixes_batch()),+ }
             }
             fn is_idle(&self, path: &str) -> bool {
                 match self { $(Self::$variant(m) => m.is_idle(path)),+ }
