@@ -103,7 +103,9 @@ fn two_loops(gradient: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64> {
     }
     if let Some(last) = pairs.back() {
         let scale = last.sy / dot(&last.y, &last.y);
-        q.iter_mut().for_each(|q| *q *= scale);
+        for q in &mut q {
+            *q *= scale;
+        }
     }
     for (pair, share) in pairs.iter().zip(shares.into_iter().rev()) {
         let back = dot(&pair.y, &q) / pair.sy;

@@ -31,7 +31,7 @@ pub(super) struct Saved {
 }
 
 /// Chunks of `size` values, or as many empty ones as it takes.
-fn parts<'a>(x: &'a mut [f32], size: usize, n: usize) -> Vec<&'a mut [f32]> {
+fn parts(x: &mut [f32], size: usize, n: usize) -> Vec<&mut [f32]> {
     if x.is_empty() {
         return (0..n).map(|_| Default::default()).collect();
     }

@@ -52,22 +52,19 @@ pub(super) fn recurrent(
 fn step(kind: CellKind, x: Tensor<2>, z: Tensor<2>, state: &RecurrentState) -> RecurrentState {
     let [_, hidden] = state.hidden.dims();
     let part = |a: &Tensor<2>, gate: usize| a.clone().narrow(1, gate * hidden, hidden);
-    match (kind, &state.cell) {
-        (CellKind::Lstm, Some(cell)) => {
-            let a = x + z;
-            let (input, forget) = (sigmoid(part(&a, 0)), sigmoid(part(&a, 1)));
-            let cell = forget * cell.clone() + input * part(&a, 2).tanh();
-            RecurrentState {
-                hidden: sigmoid(part(&a, 3)) * cell.clone().tanh(),
-                cell: Some(cell),
-            }
+    if let (CellKind::Lstm, Some(cell)) = (kind, &state.cell) {
+        let a = x + z;
+        let (input, forget) = (sigmoid(part(&a, 0)), sigmoid(part(&a, 1)));
+        let cell = forget * cell.clone() + input * part(&a, 2).tanh();
+        RecurrentState {
+            hidden: sigmoid(part(&a, 3)) * cell.clone().tanh(),
+            cell: Some(cell),
         }
-        _ => {
-            let reset = sigmoid(part(&x, 0) + part(&z, 0));
-            let update = sigmoid(part(&x, 1) + part(&z, 1));
-            let new = (part(&x, 2) + reset * part(&z, 2)).tanh();
-            let hidden = new.clone() + update * (state.hidden.clone() - new);
-            RecurrentState { hidden, cell: None }
-        }
+    } else {
+        let reset = sigmoid(part(&x, 0) + part(&z, 0));
+        let update = sigmoid(part(&x, 1) + part(&z, 1));
+        let new = (part(&x, 2) + reset * part(&z, 2)).tanh();
+        let hidden = new.clone() + update * (state.hidden.clone() - new);
+        RecurrentState { hidden, cell: None }
     }
 }

@@ -189,7 +189,9 @@ impl FusionModel for Mlmf {
         }
         for (modality, h) in mmsa::in_order(&vectors) {
             *features.get_mut(Head::from(modality)) = Some(h);
-            *logits.get_mut(Head::from(modality)) = own.get(modality).clone();
+            logits
+                .get_mut(Head::from(modality))
+                .clone_from(own.get(modality));
         }
         let others = |sum: &mut mmsa::SquaredNorm| {
             sum.include(&self.heads);

@@ -222,12 +222,12 @@ impl Subnets {
                 .last_hidden();
             net.linear_1.forward(dropout(last, self.cfg.p_text, rec))
         });
-        let mut mean = |net: &SubNet, sequence: Option<&Sequence>, p: f64| match sequence {
-            Some(sequence) => net.forward(mean_over_time(sequence, masked), p, rec),
-            None => {
+        let mut mean = |net: &SubNet, sequence: Option<&Sequence>, p: f64| {
+            let Some(sequence) = sequence else {
                 let [width, _] = net.linear_3.weight.dims();
-                zeros(batch, width, &net.linear_3)
-            }
+                return zeros(batch, width, &net.linear_3);
+            };
+            net.forward(mean_over_time(sequence, masked), p, rec)
         };
         let audio = self
             .audio_subnet
