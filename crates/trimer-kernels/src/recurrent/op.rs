@@ -79,7 +79,9 @@ pub(crate) fn record<C: CheckpointStrategy>(
     inputs: [FloatTensor<Autodiff<Flex, C>>; 5],
     call: Call,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = std::array::from_fn(|i| inputs[i].node());
+    let nodes = inputs
+        .each_ref()
+        .map(FloatTensor::<Autodiff<Flex, C>>::node);
     let inputs = inputs.map(|t| contiguous(t.into_primitive()));
     let (out, saved) = run(&inputs, &call);
     match RecurrentBackward

@@ -3,7 +3,8 @@
 //! Each modality's real frames are reduced to a few statistics per feature, standardised on the
 //! train split, and given to a linear model with L2, solved to its optimum in f64. There is one for
 //! all modalities together and one for each alone. The penalty is scikit-learn's
-//! (`LogisticRegression(C)`, `Ridge(alpha = 1/C)`): `Σ loss + ‖W‖² / (2 C)`, intercept free.
+//! (`LogisticRegression(C)`, `Ridge(alpha = 1/C)`): `Σ loss + ‖W‖² / (2 C)`, intercept free, where
+//! `W` of two classes is the one difference of their vectors.
 
 use super::majority::set_buffer;
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
@@ -55,6 +56,18 @@ pub struct LogisticConfig {
     pub statistics: Vec<Statistic>,
     /// Most iterations of the solver.
     pub iterations: usize,
+}
+
+impl LogisticConfig {
+    /// What is taken of sequences of `time` frames. Of a single frame it is the frame itself: several
+    /// copies of it would only weaken the penalty.
+    fn kinds(&self, time: usize) -> &[Statistic] {
+        if time > 1 {
+            &self.statistics
+        } else {
+            &[Statistic::Mean]
+        }
+    }
 }
 
 impl Default for LogisticConfig {
@@ -114,12 +127,18 @@ impl ModelConfigOf for LogisticConfig {
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         // Every feature enters its own modality's model and the common one.
-        let width: usize = input.dims.iter().filter_map(|(_, dim)| *dim).sum();
-        4.0 * (width * self.statistics.len() * task.n_outputs()) as f64
+        let width = |(modality, dim): (Modality, &Option<usize>)| {
+            dim.unwrap_or(0) * self.kinds(*input.lengths.get(modality)).len()
+        };
+        let width: usize = input.dims.iter().map(width).sum();
+        4.0 * (width * task.n_outputs()) as f64
     }
 
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Logistic> {
-        let width = |m: Modality| input.dims.get(m).map(|dim| dim * self.statistics.len());
+        let width = |m: Modality| {
+            let kinds = self.kinds(*input.lengths.get(m)).len();
+            input.dims.get(m).map(|dim| dim * kinds)
+        };
         let mut one = |width: Option<usize>| {
             width.map(|width| LinearModel {
                 fixed_shift: RunningState::new(Tensor::zeros([width], init.device())),
@@ -201,7 +220,8 @@ impl Logistic {
                 continue;
             };
             let x = if let Some(sequence) = batch.sequences.get(modality) {
-                statistics(sequence, &self.cfg.statistics)
+                let [_, time, _] = sequence.values.dims();
+                statistics(sequence, self.cfg.kinds(time))
             } else {
                 let [_, width] = model.linear.weight.dims();
                 Tensor::zeros([batch.len(), width], &model.linear.weight.device())
@@ -292,8 +312,6 @@ impl FusionModel for Logistic {
                             all.classes.extend(class);
                             class.is_some()
                         }
-                        // Refused by `RunConfig::check`: not among the registry entry's tasks.
-                        Task::MultiBinary { .. } => false,
                         Task::Regression => {
                             let score = batch.scores.get(column)[i];
                             all.scores.extend(score.map(f64::from));
@@ -344,7 +362,9 @@ fn fit_one(model: LinearModel, data: &Collected, cfg: &LogisticConfig, task: Tas
         outputs,
         classes: &data.classes,
         scores: &data.scores,
-        penalty: 1.0 / cfg.c,
+        // For two classes scikit-learn has one vector, the difference of ours, whose square is
+        // twice the sum of our two squares.
+        penalty: if outputs == 2 { 2.0 } else { 1.0 } / cfg.c,
         task,
     };
     let stop = Stop {
@@ -457,7 +477,6 @@ impl Problem<'_> {
                 outputs[class] -= 1.0;
                 loss
             }
-            Task::MultiBinary { .. } => 0.0,
             Task::Regression => {
                 outputs[0] -= self.scores[i];
                 0.5 * outputs[0] * outputs[0]
@@ -483,7 +502,6 @@ mod tests {
     fn fitted(task: Task, c: f64) -> Logistic {
         let device = Device::flex();
         let input = InputSpec {
-            n_speakers: None,
             dims: ModalityMap {
                 audio: Some(2),
                 ..ModalityMap::default()
@@ -502,7 +520,11 @@ mod tests {
         let mut init = Initializer::new(0, &device);
         let model = cfg.build(&input, task, &mut init).unwrap();
         let audio = Sequence::new(ROWS.concat(), [6, 1, 2], &[1; 6], &device);
-        let classes = [0, 0, 1, 2, 1, 2].map(Some);
+        let classes = match task {
+            Task::Classification { n_classes: 2 } => [0, 0, 1, 1, 0, 1],
+            _ => [0, 0, 1, 2, 1, 2],
+        };
+        let classes = classes.map(Some);
         let scores = [0.5, -0.2, 1.0, 2.0, 1.5, 3.0].map(Some);
         let batch = Batch {
             indices: (0..6).collect(),
@@ -540,6 +562,12 @@ mod tests {
             to_vec(classes.linear.bias.val()),
             &[-0.078829, 0.103035, -0.024206],
         );
+        let two = fitted(Task::Classification { n_classes: 2 }, 0.5)
+            .multimodal_model
+            .unwrap();
+        let weight = to_vec(two.linear.weight.val());
+        let difference = vec![weight[2] - weight[0], weight[3] - weight[1]];
+        assert_near(difference, &[0.407278, -0.731116]);
         let scores = fitted(Task::Regression, 0.5).multimodal_model.unwrap();
         assert_near(to_vec(scores.linear.weight.val()), &[0.668375, -0.165900]);
         assert_near(to_vec(scores.linear.bias.val()), &[1.3]);

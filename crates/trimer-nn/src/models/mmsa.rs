@@ -223,12 +223,11 @@ impl Subnets {
             net.linear_1.forward(dropout(last, self.cfg.p_text, rec))
         });
         let mut mean = |net: &SubNet, sequence: Option<&Sequence>, p: f64| {
-            if let Some(sequence) = sequence {
-                net.forward(mean_over_time(sequence, masked), p, rec)
-            } else {
+            let Some(sequence) = sequence else {
                 let [width, _] = net.linear_3.weight.dims();
-                zeros(batch, width, &net.linear_3)
-            }
+                return zeros(batch, width, &net.linear_3);
+            };
+            net.forward(mean_over_time(sequence, masked), p, rec)
         };
         let audio = self
             .audio_subnet
@@ -323,7 +322,7 @@ pub(super) fn check_fused_width(cfg: &SubnetConfig, input: &InputSpec) -> Result
 /// `low + (high - low) σ(o)` for scores; logits are left alone.
 pub(super) fn squash(output: Tensor<2>, [low, high]: [f64; 2], task: Task) -> Tensor<2> {
     match task {
-        Task::Classification { .. } | Task::MultiBinary { .. } => output,
+        Task::Classification { .. } => output,
         Task::Regression => sigmoid(output) * (high - low) + low,
     }
 }
