@@ -312,6 +312,8 @@ impl FusionModel for Logistic {
                             all.classes.extend(class);
                             class.is_some()
                         }
+                        // Refused by `RunConfig::check`: not among the registry entry's tasks.
+                        Task::MultiBinary { .. } => false,
                         Task::Regression => {
                             let score = batch.scores.get(column)[i];
                             all.scores.extend(score.map(f64::from));
@@ -477,6 +479,7 @@ impl Problem<'_> {
                 outputs[class] -= 1.0;
                 loss
             }
+            Task::MultiBinary { .. } => 0.0,
             Task::Regression => {
                 outputs[0] -= self.scores[i];
                 0.5 * outputs[0] * outputs[0]
@@ -502,6 +505,7 @@ mod tests {
     fn fitted(task: Task, c: f64) -> Logistic {
         let device = Device::flex();
         let input = InputSpec {
+            n_speakers: None,
             dims: ModalityMap {
                 audio: Some(2),
                 ..ModalityMap::default()

@@ -322,7 +322,7 @@ pub(super) fn check_fused_width(cfg: &SubnetConfig, input: &InputSpec) -> Result
 /// `low + (high - low) σ(o)` for scores; logits are left alone.
 pub(super) fn squash(output: Tensor<2>, [low, high]: [f64; 2], task: Task) -> Tensor<2> {
     match task {
-        Task::Classification { .. } => output,
+        Task::Classification { .. } | Task::MultiBinary { .. } => output,
         Task::Regression => sigmoid(output) * (high - low) + low,
     }
 }
