@@ -39,6 +39,7 @@ mod pool;
 pub mod recurrent;
 mod simd;
 mod threads;
+pub mod update;
 
 pub use attention::{AttentionMasks, AttentionOptions, attention};
 pub use block::{BlockOptions, BlockWeights, lfmim_block};
@@ -52,3 +53,4 @@ pub use pool::{pooled_bytes, release_pooled};
 pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;
 pub use threads::{join, threads, use_threads};
+pub use update::descend;

@@ -30,7 +30,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
-use trimer_kernels::{FusionInputs, fuse_streams, on_cpu};
+use trimer_kernels::{FusionInputs, fuse_streams, join, on_cpu};
 
 static INFO: ModelInfo = ModelInfo {
     id: "lfmim",
@@ -540,15 +540,23 @@ impl FusionModel for Lfmim {
     }
 
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
-        let mut streams: Vec<Stream<'_>> = Vec::with_capacity(3);
-        for modality in self.joint_order() {
-            if let (Some(tower), Some(sequence)) =
-                (self.tower(modality), batch.sequences.get(modality))
-            {
-                streams.push(self.enter(modality, tower, sequence, rec));
-            }
-        }
         let tower = &self.multimodal_tower;
+        // In evaluation the recorder hands out no seeds, so what needs nothing of one another may run
+        // side by side.
+        let apart = !rec.is_training() && on_cpu(&tower.mix.val());
+        let enter = |modality: Modality, rec: &mut Recorder| {
+            let (tower, sequence) = (self.tower(modality), batch.sequences.get(modality));
+            Some(self.enter(modality, tower?, sequence.as_ref()?, rec))
+        };
+        let [a, b, c] = self.joint_order();
+        let entered = if apart {
+            let one = |modality| enter(modality, &mut Recorder::eval());
+            let (x, (y, z)) = join(|| one(a), || join(|| one(b), || one(c)));
+            [x, y, z]
+        } else {
+            [a, b, c].map(|modality| enter(modality, rec))
+        };
+        let mut streams: Vec<Stream<'_>> = entered.into_iter().flatten().collect();
         let n_tokens = self.cfg.n_fusion_tokens;
         let d = self.cfg.d_model;
         let mut tokens = match &tower.tokens {
@@ -568,15 +576,14 @@ impl FusionModel for Lfmim {
             let input = self.fuse(layer, &streams, joint);
             let step_joint =
                 |rec: &mut Recorder| tower.step(input, layer, 1, pad_mask.as_ref(), rec);
-            if rec.is_training() || !on_cpu(&self.multimodal_tower.mix.val()) {
-                self.step_streams(&mut streams, layer, rec);
-                joint = step_joint(rec);
-            } else {
-                // Neither needs the other, and in evaluation the recorder hands out no seeds.
-                (joint, ()) = trimer_kernels::join(
+            if apart {
+                (joint, ()) = join(
                     || step_joint(&mut Recorder::eval()),
                     || self.step_streams(&mut streams, layer, &mut Recorder::eval()),
                 );
+            } else {
+                self.step_streams(&mut streams, layer, rec);
+                joint = step_joint(rec);
             }
         }
 
@@ -585,16 +592,29 @@ impl FusionModel for Lfmim {
         for stream in &streams {
             let head = Head::from(stream.modality);
             rec.tap(&format!("{head}_tower.out"), &stream.state);
-            let pooled = stream.tower.read_out(
-                stream.state.clone(),
-                self.cfg.pooling,
-                stream.pad_mask.as_ref(),
-            );
-            *logits.get_mut(head) = Some(stream.tower.head.forward(pooled.clone()));
-            *features.get_mut(head) = Some(pooled);
         }
         rec.tap("multimodal_tower.out", &joint);
-        let pooled = tower.read_out(joint, self.cfg.pooling, pad_mask.as_ref());
+        let pooling = self.cfg.pooling;
+        let read_streams = || {
+            let read = |s: &Stream<'_>| {
+                let pooled = s
+                    .tower
+                    .read_out(s.state.clone(), pooling, s.pad_mask.as_ref());
+                (pooled.clone(), s.tower.head.forward(pooled))
+            };
+            streams.iter().map(read).collect::<Vec<_>>()
+        };
+        let read_joint = || tower.read_out(joint, pooling, pad_mask.as_ref());
+        let (unimodal, pooled) = if apart {
+            join(read_streams, read_joint)
+        } else {
+            (read_streams(), read_joint())
+        };
+        for (stream, (pooled, scores)) in streams.iter().zip(unimodal) {
+            let head = Head::from(stream.modality);
+            *logits.get_mut(head) = Some(scores);
+            *features.get_mut(head) = Some(pooled);
+        }
         let head_input = match self.cfg.form {
             LfmimForm::Paper => pooled.clone(),
             // Order of the concatenation in the released code: text, audio, vision, multimodal.
