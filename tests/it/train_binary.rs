@@ -82,6 +82,11 @@ fn a_model_learns_every_label_and_predicts_them_apart() {
         again["heads"]["multimodal"]["label_weighted_f1"],
         head["label_weighted_f1"]
     );
+    trimer(
+        dir.path(),
+        "train --model majority --corpus data --out other",
+    )
+    .refused(&["`majority`", "yes/no labels"]);
     let said = trimer(dir.path(), "predict run --corpus data --id u000 --json").json();
     let said = &said[0]["heads"]["multimodal"];
     assert_eq!(said["yes"], serde_json::json!(["happy", "sad"]));

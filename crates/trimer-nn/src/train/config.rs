@@ -556,6 +556,7 @@ impl Overrides {
             conversation::input(corpus, &rows, &mut input)?;
         }
         model.check_input(&input)?;
+        check_task(&model, task)?;
         if labelled_rows_of_any(corpus, Split::Train, task).is_empty() {
             return Err(NnError::Corpus {
                 reason: "no utterance of the train split has a label".into(),
@@ -636,6 +637,19 @@ fn check_turns(data: &DataConfig) -> Result<()> {
                     .into(),
             });
         }
+    }
+    Ok(())
+}
+
+/// Refuses a model that cannot learn yes/no labels: it would answer with its initial values.
+fn check_task(model: &ModelConfig, task: Task) -> Result<()> {
+    let info = model.info();
+    if matches!(task, Task::MultiBinary { .. }) && !info.tasks.contains(&"binary") {
+        return Err(NnError::Corpus {
+            reason: format!("`{}` does not learn several yes/no labels", info.id),
+            hint: "choose a model with the task `binary`; `trimer models ID` tells a model's tasks"
+                .into(),
+        });
     }
     Ok(())
 }
