@@ -5,6 +5,7 @@
 mod attention;
 mod batch_norm;
 mod dropout;
+pub mod graph;
 mod init;
 mod layer_norm;
 mod linear;

@@ -2,8 +2,11 @@
 
 pub mod bc_lstm;
 pub mod biddin;
+pub mod dialoguegcn;
 pub mod dialoguernn;
 pub mod lfmim;
+pub mod mm_dfn;
+pub mod mmgcn;
 pub mod utterance_mlp;
 
 use crate::batch::{Batch, InputSpec};
@@ -266,6 +269,9 @@ registry! {
     BcLstm { "bc_lstm", bc_lstm::BcLstmConfig, bc_lstm::BcLstm },
     DialogueRnn { "dialoguernn", dialoguernn::DialogueRnnConfig, dialoguernn::DialogueRnn },
     Biddin { "biddin", biddin::BiddinConfig, biddin::Biddin },
+    Mmgcn { "mmgcn", mmgcn::MmgcnConfig, mmgcn::Mmgcn },
+    DialogueGcn { "dialoguegcn", dialoguegcn::DialogueGcnConfig, dialoguegcn::DialogueGcn },
+    MmDfn { "mm_dfn", mm_dfn::MmDfnConfig, mm_dfn::MmDfn },
 }
 
 /// Refuses an input that is arranged for models of the other level.
