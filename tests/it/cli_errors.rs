@@ -186,7 +186,7 @@ fn names_that_nothing_has_are_refused_with_the_nearest() {
         ("predict c --corpus c", &["not a run"]),
         ("predict c", &["--corpus", "--features"]),
         ("models lfmm", &["`lfmm`", "did you mean `lfmim`?"]),
-        ("bench lfm", &["`lfm`", "did you mean `lfmim`?"]),
+        ("bench lfmi", &["`lfmi`", "did you mean `lfmim`?"]),
         ("bench lfmim --preset x", &["\"x\"", "paper, released"]),
         (
             "corpus synth d --preset smal",

@@ -3,6 +3,7 @@
 use crate::golden::folder;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
 use trimer::nn::weights::{NamedTensor, read_tensors};
 
@@ -31,7 +32,10 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn open(name: &str) -> Self {
-        let folder = folder().expect("a name was found in it");
+        Self::open_in(&folder().expect("a name was found in it"), name)
+    }
+
+    pub(crate) fn open_in(folder: &Path, name: &str) -> Self {
         let text = fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
         let tensors = read_tensors(&folder.join(format!("{name}.safetensors"))).unwrap();
         Self {

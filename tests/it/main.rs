@@ -7,10 +7,13 @@
 )]
 
 mod cli;
+mod cli_compare;
 mod cli_errors;
 mod cli_hostile;
 mod cli_import;
+mod cli_labels;
 mod cli_results;
+mod conformance;
 mod fixture;
 mod golden;
 mod parity_blocks;
@@ -19,7 +22,11 @@ mod parity_dialogue_rnn;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;
+mod parity_mmsa;
+mod parity_mult;
+mod parity_peers;
 mod parity_rnn;
 mod parity_store;
+mod train_binary;
 mod train_lfmim;
 mod train_resume;

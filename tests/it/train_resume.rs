@@ -105,9 +105,14 @@ fn spawn(dir: &Path, line: &str) -> Child {
 
 /// Kills a training at a random moment, three times, continuing it in between, then lets it end.
 fn killed_three_times(sets: &str) {
+    train_killed_three_times(&format!("{TINY} {sets}"));
+}
+
+/// As [`killed_three_times`], for any model.
+fn train_killed_three_times(options: &str) {
     let dir = with_corpus(40);
     let at = dir.path();
-    let line = format!("train --corpus c {TINY} {sets}");
+    let line = format!("train --corpus c {options}");
     let start = Instant::now();
     trimer(at, &format!("{line} --out whole")).ok();
     let whole = start.elapsed();
@@ -151,6 +156,29 @@ fn so_does_one_with_momentum() {
         "--set train.epochs=4 --set train.checkpoint_steps=2 --set train.optimizer.rule=sgd \
          --set train.optimizer.momentum=0.9 --set train.schedule.shape=cosine --seed 5",
     );
+}
+
+#[test]
+fn so_does_one_with_running_statistics() {
+    train_killed_three_times(
+        "--model mlf_dnn --set train.epochs=3 --set train.checkpoint_steps=1 \
+         --set model.subnets.d_text=8 --set model.subnets.d_vision=8 --set train.clip_norm=0",
+    );
+}
+
+#[test]
+fn baselines_are_fitted_at_once_and_alike_for_every_seed() {
+    let dir = with_corpus(40);
+    let at = dir.path();
+    for model in ["majority", "logistic"] {
+        let line = format!("train --corpus c --model {model} --seeds 2 --out {model}");
+        trimer(at, &line).ok();
+        let run = at.join(model);
+        let seeds = ["seed-1", "seed-2"]
+            .map(|seed| fs::read(run.join(seed).join("predictions-test.parquet")).unwrap());
+        assert_eq!(seeds[0], seeds[1], "{model}");
+        assert_opened_once(&run);
+    }
 }
 
 fn copy_dir(from: &Path, to: &Path) {

@@ -1,6 +1,7 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod label_report;
 mod run_report;
 mod ui;
 
@@ -36,8 +37,15 @@ enum Verb {
     Train(commands::train::Args),
     /// Judge a run: metrics per head under every convention that applies, with intervals
     Eval(commands::eval::Args),
+    /// Train several models under one protocol, or take finished runs, and compare them
+    Compare(commands::compare::Args),
+    /// Search settings on validation, with the same budget for every model
+    Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Turn annotators' votes into labels, and measure how labels of modalities differ
+    #[command(subcommand)]
+    Labels(commands::labels::Verb),
     /// Measure a model's training and inference speed on this machine
     Bench(commands::bench::Args),
 }
@@ -56,11 +64,7 @@ enum Answer {
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.threads > 0
-        && let Err(error) = rayon::ThreadPoolBuilder::new()
-            .num_threads(cli.threads)
-            .build_global()
-    {
+    if let Err(error) = trimer_nn::kernels::use_threads(cli.threads) {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }
     let result = match cli.verb {
@@ -69,7 +73,10 @@ pub fn main() -> ExitCode {
         Verb::Models(args) => commands::models::run(&args),
         Verb::Train(args) => commands::train::run(&args),
         Verb::Eval(args) => commands::eval::run(&args),
+        Verb::Compare(args) => commands::compare::run(&args),
+        Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };
     match result {

@@ -3,6 +3,7 @@
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap};
+use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::Predictions;
 use trimer_nn::train::{EpochReport, RunDir};
@@ -24,7 +25,9 @@ pub(crate) fn report(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::
         .section(training(run)?);
     if !cfg.classes.is_empty() {
         report.push(classes(run, &heads));
-        report.push(confusions(run, corpus, device)?);
+        if matches!(cfg.task, Task::Classification { .. }) {
+            report.push(confusions(run, corpus, device)?);
+        }
     }
     report.push(protocol(run)?);
     Ok(report.footer(format!("trimer {}", env!("CARGO_PKG_VERSION"))))
@@ -80,9 +83,11 @@ fn summary(
     }
     cards.push(Card::new("utterances", corpus.len().to_string()).note(format!("{n_test} in test")));
     cards.push(Card::new("seeds", run.config.seeds.len().to_string()));
-    let mut section = Section::new("Summary")
-        .cards(cards)
-        .table(head_table(run, heads, joint));
+    let mut section = Section::new("Summary");
+    if let Some(stamp) = run.protocol().ok().and_then(|p| p.stamp()) {
+        section = section.warning(stamp);
+    }
+    let mut section = section.cards(cards).table(head_table(run, heads, joint));
     if let Some(gain) = gain(run, joint) {
         section = section.paragraph(gain);
     }
@@ -276,6 +281,10 @@ fn confusions(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<
 
 fn protocol(run: &RunDir) -> anyhow::Result<Section> {
     let p = run.protocol()?;
+    let section = match p.stamp() {
+        Some(stamp) => Section::new("Protocol").warning(stamp),
+        None => Section::new("Protocol"),
+    };
     let text = format!(
         "Parameters and normalisation were fitted on {}. Epochs were selected on {} by {}. The test split was opened {} time(s), first after selection.",
         p.fitted_on,
@@ -283,7 +292,5 @@ fn protocol(run: &RunDir) -> anyhow::Result<Section> {
         p.selected_by,
         p.test_opened.len()
     );
-    Ok(Section::new("Protocol")
-        .info(text)
-        .code(toml::to_string(&run.config)?))
+    Ok(section.info(text).code(toml::to_string(&run.config)?))
 }

@@ -5,15 +5,17 @@
     reason = "this file alone prints"
 )]
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use trimer_core::corpus::CorpusError;
 use trimer_core::corpus::synth::SynthError;
 use trimer_core::import::ImportError;
+use trimer_core::labels::LabelError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
 use trimer_nn::train::{EpochReport, Observer, StepReport};
+use trimer_report::ReportError;
 
 /// Prints data, as it is, with a line end.
 pub(crate) fn data(text: &str) {
@@ -73,7 +75,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .map(|e| e as &dyn Hint)
         .or_else(|| cause.downcast_ref::<CorpusError>().map(|e| e as &dyn Hint))
         .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint));
+        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<LabelError>().map(|e| e as &dyn Hint))
+        .or_else(|| cause.downcast_ref::<ReportError>().map(|e| e as &dyn Hint));
     hinted.and_then(Hint::hint)
 }
 
@@ -152,7 +156,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 /// Shows training: a bar on a terminal, a line per epoch everywhere.
 pub(crate) struct TrainingView {
     bar: Option<ProgressBar>,
-    /// What the selecting metric is called.
+    /// What the selecting split and metric are called.
     pub(crate) selector: String,
 }
 
@@ -215,12 +219,83 @@ impl Observer for TrainingView {
     fn epoch(&mut self, seed: u64, report: &EpochReport) {
         let valid = report
             .selector
-            .map_or_else(String::new, |v| format!("  valid {} {v:.4}", self.selector));
+            .map_or_else(String::new, |v| format!("  {} {v:.4}", self.selector));
         let star = if report.is_best { " *" } else { "" };
         self.line(&format!(
             "seed {seed}  epoch {:>3}  loss {:.4}{valid}{star}  {:.0} utterances/s",
             report.epoch, report.train_loss, report.samples_per_s
         ));
+    }
+}
+
+/// What is being done at the same time, one row each: a live table on a terminal, a line per start
+/// and end elsewhere.
+pub(crate) struct Board {
+    bars: Option<(MultiProgress, Vec<ProgressBar>)>,
+    names: Vec<String>,
+}
+
+impl Board {
+    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+        let bars = std::io::stderr().is_terminal().then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix}  {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            let rows = names.iter().map(|name| {
+                let bar = all.add(ProgressBar::new(1));
+                bar.set_style(style.clone());
+                bar.set_prefix(format!("{name:width$}"));
+                bar.set_message("waits");
+                bar
+            });
+            let rows: Vec<ProgressBar> = rows.collect();
+            (all, rows)
+        });
+        Self { bars, names }
+    }
+
+    pub(crate) fn row(&self, at: usize) -> BoardRow<'_> {
+        BoardRow { board: self, at }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some((_, rows)) = &self.bars {
+            rows.iter().for_each(ProgressBar::abandon);
+        }
+    }
+}
+
+/// One row of a [`Board`].
+pub(crate) struct BoardRow<'a> {
+    board: &'a Board,
+    at: usize,
+}
+
+impl BoardRow<'_> {
+    /// What is being done now.
+    pub(crate) fn set(&self, text: &str) {
+        if let Some((_, rows)) = &self.board.bars {
+            rows[self.at].set_message(text.to_owned());
+        }
+    }
+
+    /// How it ended.
+    pub(crate) fn done(&self, text: &str) {
+        self.set(text);
+        if self.board.bars.is_none() {
+            eprintln!("{}: {text}", self.board.names[self.at]);
+        }
+    }
+
+    /// Tells of a doubt.
+    pub(crate) fn warn(&self, text: &str) {
+        let line = format!("warning: {}: {text}", self.board.names[self.at]);
+        match &self.board.bars {
+            Some((all, _)) => all.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod error;
 pub mod import;
 pub mod label;
+pub mod labels;
 pub mod metrics;
 pub mod modality;
 pub mod stats;

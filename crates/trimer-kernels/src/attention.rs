@@ -137,7 +137,7 @@ pub(crate) fn infer(q: FlexTensor, k: FlexTensor, v: FlexTensor, call: &Call) ->
 
 fn run(qkv: &[FlexTensor; 3], call: &Call) -> (FlexTensor, Buffer) {
     let shape = &*call.0;
-    let mut out = vec![0.0; values(&qkv[0]).len()];
+    let mut out = Buffer::take(values(&qkv[0]).len());
     let mut lse = Buffer::take(shape.batch * shape.n_heads * shape.n_queries);
     rows::attention_forward(shape, qkv.each_ref().map(values), &mut out, &mut lse);
     (tensor(out, qkv[0].shape()), lse)
@@ -165,14 +165,14 @@ impl Backward<Flex, 3> for AttentionBackward {
             lse,
             call,
         } = ops.state;
-        let mut gradients = qkv.each_ref().map(|x| vec![0.0; values(x).len()]);
+        let mut gradients = qkv.each_ref().map(|x| Buffer::take(values(x).len()));
         rows::attention_backward(
             &call.0,
             qkv.each_ref().map(values),
             &lse,
             values(&out),
             values(&dout),
-            gradients.each_mut().map(Vec::as_mut_slice),
+            gradients.each_mut().map(|g| &mut g[..]),
         );
         for ((parent, gradient), x) in ops.parents.into_iter().zip(gradients).zip(&qkv) {
             if let Some(node) = parent {

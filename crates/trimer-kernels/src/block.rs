@@ -17,6 +17,7 @@ use crate::fused::block::{Saved, Shape, Weights, backward, forward};
 use crate::mask::visible_keys;
 use crate::path::fused;
 use crate::plain;
+use crate::pool::Buffer;
 
 /// The parameters of LFMIM's block, weights stored `[outputs, inputs]` as PyTorch does.
 ///
@@ -248,7 +249,7 @@ fn run(
     save: bool,
 ) -> (FlexTensor, Option<Saved>) {
     let weights = named(parameters.each_ref().map(values));
-    let mut y = vec![0.0; values(x).len()];
+    let mut y = Buffer::take(values(x).len());
     let saved = forward(&call.0, values(x), &weights, &mut y, save);
     (tensor(y, x.shape()), saved)
 }
@@ -277,9 +278,11 @@ impl Backward<Flex, 17> for BlockBackward {
             call,
         } = ops.state;
         let weights = named(parameters.each_ref().map(values));
-        let mut dx = vec![0.0; values(&x).len()];
-        let mut gradients = parameters.each_ref().map(|p| vec![0.0; values(p).len()]);
-        let targets = named(gradients.each_mut().map(Vec::as_mut_slice));
+        let mut dx = Buffer::take(values(&x).len());
+        let mut gradients = parameters
+            .each_ref()
+            .map(|p| Buffer::zeros(values(p).len()));
+        let targets = named(gradients.each_mut().map(|g| &mut g[..]));
         backward(
             &call.0,
             values(&x),

@@ -41,6 +41,8 @@ pub enum Site {
     AttentionResidual,
     /// On the output of the feed-forward branch, before the residual sum.
     HiddenResidual,
+    /// On any other tensor.
+    Values,
 }
 
 /// The decisions of one dropout: a probability, and a key from seed and place.
@@ -70,6 +72,7 @@ impl Stream {
             Site::Hidden => 2,
             Site::AttentionResidual => 3,
             Site::HiddenResidual => 4,
+            Site::Values => 5,
         };
         (threshold > 0).then(|| Self {
             key: mix64(mix64(seed ^ 0x7472_696d_6572) ^ site),

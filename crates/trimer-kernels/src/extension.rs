@@ -4,9 +4,12 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{DType, Shape};
 
-use crate::{attention, block, layer_norm, linear, parties, recurrent};
+use crate::fused::fusion::Layout as FusionLayout;
+use crate::fusion::FusionParts;
+use crate::pool::Buffer;
+use crate::{attention, block, elementwise, fusion, layer_norm, linear, parties, recurrent};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -118,6 +121,15 @@ pub trait KernelOps: Backend {
         call: linear::Call,
     ) -> FloatTensor<Self>;
 
+    /// See [`crate::fuse_streams()`].
+    fn fuse_streams(
+        #[extension_type] parts: FusionParts<Self>,
+        layout: FusionLayout,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::dropout()`] and [`crate::add_rows_dropout()`].
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self>;
+
     /// See [`crate::recurrent()`]; hidden states, then the final state, along the time axis.
     fn fused_recurrent(
         projected: FloatTensor<Self>,
@@ -169,6 +181,14 @@ impl KernelOps for Flex {
         call: linear::Call,
     ) -> FloatTensor<Self> {
         linear::infer(x, weight, bias, &call)
+    }
+
+    fn fuse_streams(parts: FusionParts<Self>, layout: FusionLayout) -> FloatTensor<Self> {
+        fusion::infer(parts, &layout)
+    }
+
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
+        elementwise::infer(x, &call)
     }
 
     fn fused_recurrent(
@@ -223,6 +243,14 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         linear::record::<C>(x, weight, bias, call)
     }
 
+    fn fuse_streams(parts: FusionParts<Self>, layout: FusionLayout) -> FloatTensor<Self> {
+        fusion::record::<C>(parts, layout)
+    }
+
+    fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
+        elementwise::record::<C>(x, call)
+    }
+
     fn fused_recurrent(
         projected: FloatTensor<Self>,
         weight_hh: FloatTensor<Self>,
@@ -255,10 +283,6 @@ pub(crate) fn contiguous(x: FlexTensor) -> FlexTensor {
 }
 
 /// A tensor of these values.
-pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(
-        Bytes::from_elems(values),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+pub(crate) fn tensor(values: Buffer, shape: Shape) -> FlexTensor {
+    FlexTensor::new(values.into_bytes(), Layout::contiguous(shape), DType::F32)
 }

@@ -13,6 +13,7 @@ use crate::extension::{KernelOps, contiguous, tensor, values};
 use crate::fused::rows;
 use crate::path::fused;
 use crate::plain;
+use crate::pool::Buffer;
 
 /// `(x - mean) / sqrt(variance + eps) * gamma + beta` over the last dimension, with the biased variance.
 ///
@@ -47,7 +48,7 @@ pub(crate) fn infer(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64
 }
 
 fn run(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, eps: f64) -> FlexTensor {
-    let mut y = vec![0.0; values(x).len()];
+    let mut y = Buffer::take(values(x).len());
     rows::norm_forward(values(x), [values(gamma), values(beta)], eps as f32, &mut y);
     tensor(y, x.shape())
 }
@@ -75,8 +76,8 @@ impl Backward<Flex, 3> for LayerNormBackward {
             eps,
         } = ops.state;
         let d = values(&gamma).len();
-        let mut dx = vec![0.0; values(&x).len()];
-        let (mut dgamma, mut dbeta) = (vec![0.0; d], vec![0.0; d]);
+        let mut dx = Buffer::take(values(&x).len());
+        let (mut dgamma, mut dbeta) = (Buffer::zeros(d), Buffer::zeros(d));
         let norm = [values(&gamma), values(&beta)];
         let gradients = [&mut dgamma[..], &mut dbeta[..]];
         rows::norm_backward(

@@ -15,6 +15,7 @@ use crate::extension::{KernelOps, contiguous, tensor, values};
 use crate::fused::rows;
 use crate::path::fused;
 use crate::plain;
+use crate::pool::Buffer;
 
 /// What follows the linear map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,7 +112,7 @@ fn run(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, call: &Call) -> F
     let mut shape = x.shape();
     let last = shape.num_dims() - 1;
     shape[last] = outputs;
-    let mut y = vec![0.0; values(x).len() / inputs * outputs];
+    let mut y = Buffer::take(values(x).len() / inputs * outputs);
     let parameters = [values(weight), values(bias)];
     rows::linear_forward(values(x), parameters, call.relu, call.dropout, &mut y);
     tensor(y, shape)
@@ -145,9 +146,9 @@ impl Backward<Flex, 3> for LinearBackward {
         let gate = call
             .relu
             .then(|| (values(&y), call.dropout.map_or(1.0, |s| s.scale())));
-        let mut dx = x_node.as_ref().map(|_| vec![0.0; values(&x).len()]);
-        let mut dw = vec![0.0; values(&weight).len()];
-        let mut db = vec![0.0; values(&bias).len()];
+        let mut dx = x_node.as_ref().map(|_| Buffer::take(values(&x).len()));
+        let mut dw = Buffer::zeros(values(&weight).len());
+        let mut db = Buffer::zeros(values(&bias).len());
         let gradients = [&mut dw[..], &mut db[..]];
         rows::linear_backward(
             values(&x),

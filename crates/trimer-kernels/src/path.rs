@@ -45,12 +45,12 @@ pub fn path() -> Path {
     }
 }
 
-/// Whether the tensor lives on the Flex backend.
-pub(crate) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
+/// Whether the tensor lives on the Flex backend, that is in the memory of the CPU.
+pub fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
     matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Whether the fused kernels are to be used for an operation on this tensor.
 pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
-    path() == Path::Auto && x.dtype() == DType::F32 && on_flex(x)
+    path() == Path::Auto && x.dtype() == DType::F32 && on_cpu(x)
 }

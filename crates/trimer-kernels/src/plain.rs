@@ -6,12 +6,14 @@ use burn::tensor::{Bool, Tensor};
 use crate::attention::{AttentionMasks, AttentionOptions};
 use crate::block::{BlockOptions, BlockWeights};
 use crate::dropout::Stream;
+use crate::fused::fusion::Layout;
+use crate::fusion::FusionInputs;
 use crate::mask::{Source, factors};
-use crate::path::on_flex;
+use crate::path::on_cpu;
 
 fn source<const D: usize>(x: &Tensor<D>) -> Source {
     // On a GPU the host's loop and the copy would take longer than all the rest.
-    if on_flex(x) {
+    if on_cpu(x) {
         Source::Stream
     } else {
         Source::Device
@@ -149,4 +151,21 @@ pub(crate) fn lfmim_block(
     let hidden = dropout(hidden, hidden_dropout.as_ref());
     let last = linear(hidden, w.proj_weight, Some(w.proj_bias));
     x + layer_norm(last, w.ln_22_weight, w.ln_22_bias, eps)
+}
+
+pub(crate) fn fuse_streams(inputs: FusionInputs, layout: &Layout) -> Tensor<3> {
+    let weight = |w: &Tensor<1>, i: usize| w.clone().narrow(0, i, 1).reshape([1, 1, 1]);
+    let mut start = layout.n_tokens;
+    let mut parts = vec![inputs.joint.clone().narrow(1, 0, start)];
+    for (i, stream) in inputs.streams.into_iter().enumerate() {
+        let time = layout.times[i];
+        let mut sum = stream * weight(&inputs.stream_weights, i);
+        if layout.has_joint {
+            let segment = inputs.joint.clone().narrow(1, start, time);
+            sum = sum + segment * weight(&inputs.joint_weights, i);
+        }
+        parts.push(sum);
+        start += time;
+    }
+    Tensor::cat(parts, 1)
 }

@@ -7,9 +7,12 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 
 const ALIGN: usize = 64;
 
@@ -114,6 +117,39 @@ impl Buffer {
         self.allocation
             .as_ref()
             .map_or(NonNull::dangling(), |a| a.ptr)
+    }
+
+    /// The buffer as the storage of a tensor; it goes back to the shelf when the tensor is dropped.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        let len = self.len * size_of::<f32>();
+        // SAFETY: all `len` values are initialised, see the head of this file.
+        unsafe { Bytes::from_controller(Box::new(self), len) }
+    }
+}
+
+impl AllocationController for Buffer {
+    fn alloc_align(&self) -> usize {
+        ALIGN
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(
+        &mut self,
+        _: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let bytes = self.len * size_of::<f32>();
+        // SAFETY: the allocation holds that many bytes; the caller writes initialised bytes only, and every bit
+        // pattern is an f32. `&mut self` makes the access unique.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.ptr().as_ptr().cast(), bytes) })
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let bytes = self.len * size_of::<f32>();
+        // SAFETY: as for `memory_mut`; shared access only reads.
+        Ok(unsafe { std::slice::from_raw_parts(self.ptr().as_ptr().cast(), bytes) })
     }
 }
 

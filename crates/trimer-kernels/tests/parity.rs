@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
 use trimer_kernels::{
-    Activation, AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, Path,
-    attention, layer_norm, lfmim_block, linear, set_path,
+    Activation, AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, FusionInputs,
+    LinearOptions, Path, add_rows_dropout, attention, dropout, fuse_streams, layer_norm,
+    lfmim_block, linear, set_path,
 };
 
 static PATH: Mutex<()> = Mutex::new(());
@@ -250,6 +251,63 @@ fn attentions() {
                 });
             }
         }
+    }
+}
+
+#[test]
+fn fusions() {
+    for (batch, d, n_tokens, times, has_joint) in [
+        (1, 1, 1, vec![1], true),
+        (3, 7, 2, vec![5, 1, 4], true),
+        (2, 16, 1, vec![7, 3, 2], false),
+        (5, 33, 4, vec![6, 9], true),
+        (2, 20, 1, vec![245, 64, 7], true),
+    ] {
+        let n = times.len();
+        let total: usize = n_tokens + times.iter().sum::<usize>();
+        let joint = if has_joint { total } else { n_tokens };
+        let mut inputs = vec![
+            random([batch * joint * d], 1.0),
+            random([n], 1.0),
+            random([n], 1.0),
+        ];
+        inputs.extend(times.iter().map(|t| random([batch * t * d], 1.0)));
+        let what = format!("fusion of {times:?}, {batch} x {d}, joint: {has_joint}");
+        compare(&what, &inputs, |p| {
+            let streams = p[3..].iter().zip(&times);
+            let fused = fuse_streams(FusionInputs {
+                joint: p[0].clone().reshape([batch, joint, d]),
+                streams: streams
+                    .map(|(x, t)| x.clone().reshape([batch, *t, d]))
+                    .collect(),
+                stream_weights: p[1].clone(),
+                joint_weights: p[2].clone(),
+                n_tokens,
+            });
+            // Without joint states their weights take no part; the comparison wants a gradient of every input.
+            fused + p[2].clone().sum().reshape([1, 1, 1]) * 0.5
+        });
+    }
+}
+
+#[test]
+fn dropouts() {
+    for (batch, time, d, p) in [
+        (1, 1, 1, 0.5),
+        (2, 7, 31, 0.3),
+        (3, 64, 33, 0.9),
+        (2, 245, 16, 0.0),
+    ] {
+        let inputs = [random([batch * time * d], 1.0)];
+        let shape = [batch, time, d];
+        let what = format!("dropout of {batch} x {time} x {d}, {p}");
+        compare(&what, &inputs, |x| {
+            dropout(x[0].clone().reshape(shape), p, 5)
+        });
+        let rows: std::sync::Arc<[f32]> = (0..time * d).map(|i| (i % 13) as f32 - 6.0).collect();
+        compare(&format!("{what}, with rows"), &inputs, |x| {
+            add_rows_dropout(x[0].clone().reshape(shape), &rows, Some((p, 5)))
+        });
     }
 }
 

@@ -113,6 +113,28 @@ pub fn bench(
     })
 }
 
+/// Milliseconds that one utterance takes on random features: median and 95th percentile.
+///
+/// # Errors
+/// When the configuration does not fit the input.
+pub fn latency_ms(
+    config: &ModelConfig,
+    input: &InputSpec,
+    task: Task,
+    repeat: usize,
+    device: &Device,
+) -> Result<[f64; 2]> {
+    let model = config.build(input, task, 0, device)?;
+    let one = random_batch(input, task, 1, 1, device);
+    let seconds = times(repeat.max(1), || {
+        let output = model.forward(&one, &mut Recorder::eval());
+        if let Some(logits) = output.logits.multimodal {
+            to_vec(logits);
+        }
+    });
+    Ok([1e3 * median(&seconds), 1e3 * percentile(&seconds, 0.95)])
+}
+
 fn train_step(
     model: &mut AnyModel,
     optimizer: &mut Optimizer,
@@ -120,6 +142,11 @@ fn train_step(
     batch: &Batch,
     rec: &mut Recorder,
 ) {
+    if model.is_fitted_at_once() {
+        let mut batches = std::iter::once(batch.clone());
+        *model = model.clone().fit(&mut batches, objective.columns());
+        return;
+    }
     let output = model.forward(batch, rec);
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {

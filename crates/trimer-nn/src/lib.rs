@@ -2,13 +2,16 @@
 
 pub mod batch;
 pub mod bench;
+pub mod compare;
 pub mod config;
 pub mod conversation;
+pub mod corrupt;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
 pub mod layers;
+pub mod lbfgs;
 pub mod losses;
 pub mod models;
 pub mod optim;
@@ -16,6 +19,7 @@ pub mod predict;
 pub mod predictions_file;
 pub mod recorder;
 pub mod train;
+pub mod tune;
 pub mod weights;
 
 pub use batch::{Batch, Conversations, InputSpec, Sampling, Sequence};
@@ -23,3 +27,4 @@ pub use burn;
 pub use error::{NnError, Result};
 pub use models::{FusionModel, MODELS, ModelConfig, ModelOutput, Task};
 pub use recorder::Recorder;
+pub use trimer_kernels as kernels;

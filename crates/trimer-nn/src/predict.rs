@@ -1,5 +1,6 @@
 //! From a model and rows of a corpus to numbers that metrics understand.
 
+use crate::batch::Batch;
 use crate::conversation::{self, Order};
 use crate::data::Loader;
 use crate::error::Result;
@@ -11,8 +12,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{
-    ClassificationPrediction, EvaluationOptions, Metrics, evaluate_classification_seeds,
-    evaluate_regression_seeds,
+    ClassificationPrediction, EvaluationOptions, Metrics, evaluate_binary_seeds,
+    evaluate_classification_seeds, evaluate_regression_seeds,
 };
 use trimer_core::{Head, HeadMap};
 
@@ -21,7 +22,8 @@ use trimer_core::{Head, HeadMap};
 pub struct Predictions {
     /// Row numbers in the corpus.
     pub indices: Vec<usize>,
-    /// Per head: probabilities (classes) or scores, row-major `[utterance, output]`.
+    /// Per head: probabilities (of classes, or of yes per label) or scores, row-major
+    /// `[utterance, output]`.
     pub outputs: HeadMap<Option<Vec<f64>>>,
     /// Width of an output.
     pub n_outputs: usize,
@@ -88,8 +90,23 @@ pub fn predict<M: FusionModel>(
     batch_size: usize,
     device: &Device,
 ) -> Predictions {
+    predict_with(model, loader, rows, task, batch_size, device, &|batch| {
+        batch
+    })
+}
+
+/// As [`predict`], with each batch changed by `prepare` before the model sees it.
+pub fn predict_with<M: FusionModel>(
+    model: &M,
+    loader: &Loader<'_>,
+    rows: &[usize],
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+    prepare: &dyn Fn(Batch) -> Batch,
+) -> Predictions {
     let batches = loader.batches(rows, batch_size, Order::AsGiven);
-    predict_batches(model, loader, &batches, task, device).at_rows(rows)
+    predict_batches(model, loader, &batches, task, device, prepare).at_rows(rows)
 }
 
 /// As [`predict`], but every utterance is judged from what was said before it: its conversation
@@ -103,7 +120,7 @@ pub fn predict_online<M: FusionModel>(
     device: &Device,
 ) -> Predictions {
     let batches = conversation::prefixes(loader.corpus, rows, batch_size);
-    predict_batches(model, loader, &batches, task, device).at_rows(rows)
+    predict_batches(model, loader, &batches, task, device, &|batch| batch).at_rows(rows)
 }
 
 fn predict_batches<M: FusionModel>(
@@ -112,11 +129,12 @@ fn predict_batches<M: FusionModel>(
     batches: &[Vec<usize>],
     task: Task,
     device: &Device,
+    prepare: &dyn Fn(Batch) -> Batch,
 ) -> Predictions {
-    let n_outputs = task.n_outputs();
+    let n_outputs = task.n_predictions();
     let mut outputs = HeadMap::<Option<Vec<f64>>>::default();
     for rows in batches {
-        let batch = loader.batch(rows, device);
+        let batch = prepare(loader.batch(rows, device));
         let output = model.forward(&batch, &mut Recorder::eval());
         for (head, logits) in output.logits.iter() {
             let Some(logits) = logits.clone() else {
@@ -136,7 +154,12 @@ fn predict_batches<M: FusionModel>(
 }
 
 fn probabilities(logits: Tensor<2>, task: Task) -> impl Iterator<Item = f64> {
+    let [batch, _] = logits.dims();
     let values = match task {
+        Task::MultiBinary { n_labels } => {
+            // Of each pair of logits, the probability of the second.
+            softmax(logits.reshape([batch * n_labels, 2]), 1).narrow(1, 1, 1)
+        }
         Task::Classification { .. } => softmax(logits, 1),
         Task::Regression => logits,
     };
@@ -149,6 +172,7 @@ pub fn labelled_rows(corpus: &Corpus, split: Split, task: Task, column: Head) ->
     let labelled = |i: &usize| match task {
         Task::Classification { .. } => rows[*i].labels.get(column).is_some(),
         Task::Regression => rows[*i].scores.get(column).is_some(),
+        Task::MultiBinary { .. } => column == Head::Multimodal && !rows[*i].binary.is_empty(),
     };
     corpus.indices(split).into_iter().filter(labelled).collect()
 }
@@ -213,6 +237,21 @@ pub fn evaluate(
                         classes,
                         options,
                     )?);
+                }
+            }
+            Task::MultiBinary { .. } => {
+                // Yes/no labels are those of everything seen and heard.
+                let labelled = |i: usize| {
+                    let row = &rows[i].binary[..];
+                    (column == Head::Multimodal && !row.is_empty()).then_some(row)
+                };
+                let kept: Vec<(usize, &[bool])> = keep(first, labelled);
+                let truth: Vec<&[bool]> = kept.iter().map(|(_, y)| *y).collect();
+                let probs: Vec<Vec<f64>> = seeds.iter().map(|p| select(p, head, &kept)).collect();
+                let probs: Vec<&[f64]> = probs.iter().map(Vec::as_slice).collect();
+                if !truth.is_empty() {
+                    *all.get_mut(head) =
+                        Some(evaluate_binary_seeds(&truth, &probs, classes, options)?);
                 }
             }
             Task::Regression => {

@@ -3,9 +3,10 @@
 //! | column | content |
 //! |---|---|
 //! | `id` | the utterance |
+//! | `truth_<head>_<label>`, `pred_<head>_<label>` | yes/no labels: the decision, instead of the two below |
 //! | `truth_<head>` | class name or score; null where not labelled |
 //! | `pred_<head>` | most likely class, or the score |
-//! | `prob_<head>_<class>` | probability |
+//! | `prob_<head>_<class>` | probability of the class, or of yes |
 
 use crate::error::{NnError, Result};
 use crate::predict::Predictions;
@@ -52,6 +53,19 @@ pub fn write(
             ));
             continue;
         }
+        let probability = |k: usize| outputs.iter().skip(k).step_by(classes.len()).copied();
+        if is_binary(corpus, classes) {
+            for (k, label) in classes.iter().enumerate() {
+                let truth = predictions.indices.iter();
+                let truth = truth.map(|&i| rows[i].binary.get(k).copied()).collect();
+                let pred = probability(k).map(|p| Some(p > 0.5)).collect();
+                table.push((format!("truth_{head}_{label}"), Column::Bool(truth)));
+                table.push((format!("pred_{head}_{label}"), Column::Bool(pred)));
+                let probs = probability(k).map(Some).collect();
+                table.push((format!("prob_{head}_{label}"), Column::Double(probs)));
+            }
+            continue;
+        }
         let truth = predictions
             .indices
             .iter()
@@ -64,13 +78,7 @@ pub fn write(
             .map(name_of);
         table.push((format!("pred_{head}"), Column::text(pred)));
         for (k, class) in classes.iter().enumerate() {
-            let probs = outputs
-                .iter()
-                .skip(k)
-                .step_by(classes.len())
-                .copied()
-                .map(Some)
-                .collect();
+            let probs = probability(k).map(Some).collect();
             table.push((format!("prob_{head}_{class}"), Column::Double(probs)));
         }
     }
@@ -87,6 +95,12 @@ pub fn write(
         let _ = fs::remove_file(sibling);
     }
     written.map_err(NnError::io("write", path))
+}
+
+/// Whether the predicted names are the corpus's yes/no labels.
+fn is_binary(corpus: &Corpus, names: &[String]) -> bool {
+    let space = &corpus.info().label_space;
+    space.binary == names && space.classes != names
 }
 
 /// Reads what [`write`] wrote about the same corpus.

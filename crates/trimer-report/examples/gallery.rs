@@ -7,8 +7,8 @@
 
 use std::{error::Error, path::PathBuf};
 use trimer_report::{
-    BarChart, Card, Cell, Column, ConfusionMatrix, Figure, LineChart, Report, Section, Series,
-    SmallMultiples, Table,
+    BarChart, Card, Cell, Column, ConfusionMatrix, Figure, HeatMap, LineChart, ReliabilityBar,
+    ReliabilityDiagram, Report, Section, Series, SmallMultiples, Table,
 };
 
 const EMOTIONS: [&str; 7] = [
@@ -172,6 +172,38 @@ fn results() -> Table {
     ])
 }
 
+fn inconsistency() -> HeatMap {
+    let heads = ["text", "audio", "vision", "multimodal"];
+    HeatMap::new(
+        "Inconsistency of labels",
+        ("label", heads),
+        ("label", heads),
+        [
+            vec![0.0, 0.47, 0.52, 0.33],
+            vec![0.47, 0.0, 0.44, 0.31],
+            vec![0.52, 0.44, 0.0, f64::NAN],
+            vec![0.33, 0.31, f64::NAN, 0.0],
+        ],
+    )
+    .per_cent()
+    .decimals(1)
+}
+
+fn reliability() -> ReliabilityDiagram {
+    let bins = (0..10).map(|k| {
+        let low = f64::from(k) / 10.0;
+        let n = if k < 2 { 0 } else { 12 * k as u64 };
+        let known = |value: f64| if n > 0 { value } else { f64::NAN };
+        ReliabilityBar {
+            range: [low, low + 0.1],
+            confidence: known(low + 0.055),
+            accuracy: known(0.8 * low + 0.06),
+            n,
+        }
+    });
+    ReliabilityDiagram::new("Reliability of the multimodal head", bins)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(std::env::args().nth(1).ok_or("usage: gallery FILE.html")?);
     let report = Report::new("Gallery of a Trimer report")
@@ -198,6 +230,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .figure(per_class())
                 .figure(confusion()),
         )
+        .section(
+            Section::new("Labels and probabilities")
+                .figure(inconsistency())
+                .figure(reliability()),
+        )
         .section(Section::new("Models").figure(models()).figure(long_names()))
         .section(
             Section::new("How to repeat this")
@@ -208,7 +245,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         )
         .footer("Made by the gallery example of trimer-report.");
     report.write(&path)?;
-    let figures: [(&str, &dyn Figure); 7] = [
+    let figures: [(&str, &dyn Figure); 9] = [
         ("losses", &losses()),
         ("heads", &heads()),
         ("balance", &balance()),
@@ -216,6 +253,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("confusions", &confusion()),
         ("models", &models()),
         ("sims", &long_names()),
+        ("inconsistency", &inconsistency()),
+        ("reliability", &reliability()),
     ];
     for (name, figure) in figures {
         let base = path.with_extension("");

@@ -28,7 +28,10 @@ mod svg;
 mod table;
 mod write;
 
-pub use figure::{BarChart, ConfusionMatrix, Figure, LineChart, Series, SmallMultiples, bar::Bar};
+pub use figure::{
+    BarChart, ConfusionMatrix, Figure, HeatMap, LineChart, ReliabilityBar, ReliabilityDiagram,
+    Series, SmallMultiples, bar::Bar,
+};
 pub use report::{Block, Callout, Card, Report, Section};
 pub use table::{Align, Cell, Column, Table};
 pub use write::ReportError;

@@ -1,8 +1,8 @@
 //! What every report and figure must be: well-formed, self-contained, escaped, readable by machines.
 
 use trimer_report::{
-    BarChart, Card, Cell, Column, ConfusionMatrix, Figure, LineChart, Report, Section, Series,
-    SmallMultiples, Table,
+    BarChart, Card, Cell, Column, ConfusionMatrix, Figure, HeatMap, LineChart, Report, Section,
+    Series, SmallMultiples, Table,
 };
 
 const HOSTILE: &str = "<script>alert('x')</script> & \"co\" \u{0}]]>";
@@ -123,6 +123,12 @@ fn figures(name: &str) -> Vec<Box<dyn Figure>> {
             [vec![3.0, 1.0, 0.0], vec![0.5, 2.0], vec![]],
         )),
         Box::new(SmallMultiples::new(name, [line(), line(), line()])),
+        Box::new(HeatMap::new(
+            name,
+            (name, [name, "b"]),
+            (name, [name, "c"]),
+            [vec![0.5, f64::NAN], vec![-1.0]],
+        )),
     ]
 }
 
@@ -210,11 +216,11 @@ fn a_page_serves_telephones_the_dark_and_screen_readers() {
         assert!(attribute(svg, "aria-label").is_some_and(|label| label.len() > 30));
     }
     let figures = all("figure").len();
-    assert_eq!(figures, 4);
+    assert_eq!(figures, 5);
     assert_eq!(all("details").len(), figures);
     assert_eq!(all("figcaption").len(), figures);
     let ids: Vec<_> = elements.iter().filter_map(|e| attribute(e, "id")).collect();
-    assert_eq!(ids, ["plain", "plain-2", "plain-3", "plain-4"]);
+    assert_eq!(ids, ["plain", "plain-2", "plain-3", "plain-4", "plain-5"]);
 }
 
 #[test]

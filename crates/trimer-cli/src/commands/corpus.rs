@@ -1,12 +1,14 @@
 //! `trimer corpus`: make, convert, examine, describe and hand on corpora.
 
-use crate::Answer;
-use crate::ui;
+use crate::ui::{self, Hinted};
+use crate::{Answer, label_report};
+use anyhow::Context as _;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use trimer_core::corpus::synth::SynthSpec;
 use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
-use trimer_core::corpus::{Corpus, FeatureDtype, export_folder};
+use trimer_core::corpus::{Corpus, DataCard, FeatureDtype, export_folder, leak_sentence};
 use trimer_core::import::{self, ImportOptions, NonFinite};
 
 /// `trimer corpus <verb>`.
@@ -98,6 +100,9 @@ pub(crate) struct CheckArgs {
 pub(crate) struct StatsArgs {
     /// The corpus directory
     corpus: PathBuf,
+    /// Write a data card to this file; its ending .md, .html or .json says which form; repeatable
+    #[arg(long, value_name = "FILE")]
+    card: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -225,11 +230,15 @@ fn show_check(report: &CheckReport) {
 
 fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
     let corpus = Corpus::open(&args.corpus)?;
-    let stats = corpus.stats();
+    let card = corpus.card();
+    for path in &args.card {
+        write_card(&card, path)?;
+    }
     if args.json {
-        ui::json(&stats)?;
+        ui::json(&card)?;
         return Ok(Answer::Yes);
     }
+    let stats = &card.stats;
     let s = &stats.splits;
     ui::data(&format!(
         "{}: {} utterances (train {}, valid {}, test {}, without split {}), {} speakers, {} conversations",
@@ -287,7 +296,37 @@ fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
             &rows,
         ));
     }
+    ui::data(&format!(
+        "licence: {}",
+        if card.licence.is_empty() {
+            "not stated"
+        } else {
+            &card.licence
+        }
+    ));
+    for (what, leak, known) in card.leakage.findings() {
+        ui::data(&leak_sentence(what, leak, known));
+    }
     Ok(Answer::Yes)
+}
+
+/// Writes a data card in the form that the file's ending asks for.
+fn write_card(card: &DataCard, path: &Path) -> anyhow::Result<()> {
+    let text = match path.extension().and_then(|e| e.to_str()) {
+        Some("md") => card.to_markdown(),
+        Some("html") => label_report::card(card).render(),
+        Some("json") => serde_json::to_string_pretty(card)?,
+        _ => {
+            return Err(Hinted::new(
+                format!("`{}` has no ending that names a form", path.display()),
+                "expected a file that ends in `.md`, `.html` or `.json`",
+            )
+            .into());
+        }
+    };
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    ui::note(&format!("data card in {}", path.display()));
+    Ok(())
 }
 
 fn import_corpus(args: &ImportArgs) -> anyhow::Result<Answer> {

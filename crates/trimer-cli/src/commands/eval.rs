@@ -20,16 +20,33 @@ pub(crate) struct Args {
     /// The split to judge on
     #[arg(long, default_value = "test", value_parser = ["train", "valid", "test"])]
     split: String,
+    /// `test` shows a run that selected on test all the same, stamped
+    #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
+    select_on: String,
+    /// Judge with less than the model was trained on: every subset of its modalities, lost frames,
+    /// noise
+    #[arg(long)]
+    missing: bool,
+    /// Shares of the frames that are lost, divided by commas
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = [0.1, 0.3, 0.5], requires = "missing")]
+    pub(super) frame_loss: Vec<f64>,
+    /// Ratios of signal to noise power in decibels, divided by commas
+    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true, default_values_t = [20.0, 10.0, 0.0], requires = "missing")]
+    pub(super) snr: Vec<f64>,
+    /// Which frames are lost and what noise is added follow from it
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "missing")]
+    pub(super) corruption_seed: u64,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let run = RunDir::open(&args.run)?;
+    run.check_selection(args.select_on == "test")?;
     let corpus = match &args.corpus {
         Some(other) => Corpus::open(other)?,
         None => run.open_corpus()?,
@@ -46,7 +63,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     if split == Split::Test {
         run.note_test_opened("eval")?;
     }
-    show(&run, &corpus, split, &device, args.json)?;
+    if args.missing {
+        super::missing::show(&run, &corpus, split, args, &device)?;
+    } else {
+        show(&run, &corpus, split, &device, args.json)?;
+    }
     Ok(Answer::Yes)
 }
 
@@ -79,8 +100,10 @@ pub(crate) fn show(
                 Some((head.to_string(), serde_json::to_value(m.as_ref()?).ok()?))
             })
             .collect();
+        let protocol = run.protocol()?;
         return ui::json(&serde_json::json!({
-            "protocol": run.protocol()?,
+            "stamp": protocol.stamp(),
+            "protocol": protocol,
             "corpus": corpus.info().name,
             "split": split,
             "seeds": run.config.seeds,
@@ -88,6 +111,9 @@ pub(crate) fn show(
         }));
     }
     let protocol = run.protocol()?;
+    if let Some(stamp) = protocol.stamp() {
+        ui::data(&format!("{stamp}\n"));
+    }
     ui::data(&format!(
         "{} on `{}`, {split} split, {} seed(s); fitted on {}, selected on {} by {}\n",
         run.config.model.info().id,
@@ -138,7 +164,8 @@ fn metric_table(heads: &HeadMap<Option<Metrics>>) -> String {
     ui::table(&head, &rows)
 }
 
-fn cell(metrics: &Metrics, name: &str) -> String {
+/// Value and interval of a metric.
+pub(super) fn cell(metrics: &Metrics, name: &str) -> String {
     match (metrics.scalar(name), metrics.interval(name)) {
         (Some(value), Some([low, high])) => format!("{value:.4} [{low:.4}, {high:.4}]"),
         (Some(value), None) => format!("{value:.4}"),

@@ -6,6 +6,7 @@ use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utter
 use trimer_core::import::{NonFinite, settle_non_finite};
 use trimer_core::store::npy;
 use trimer_core::{Head, Modality, ModalityMap};
+use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::Predictions;
 use trimer_nn::train::RunDir;
@@ -89,13 +90,14 @@ fn answer(
         *predictions.outputs.get_mut(modality.into()) = None;
     }
     let classes = &run.config.classes;
+    let binary = matches!(run.config.task, Task::MultiBinary { .. });
     if args.json {
         let all: Vec<_> = (0..rows.len())
-            .map(|i| as_json(&predictions, i, corpus, classes))
+            .map(|i| as_json(&predictions, i, corpus, classes, binary))
             .collect();
         ui::json(&all)?;
     } else {
-        ui::data(&as_table(&predictions, corpus, classes));
+        ui::data(&as_table(&predictions, corpus, classes, binary));
     }
     Ok(Answer::Yes)
 }
@@ -193,7 +195,13 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
     Ok(Corpus::open(writer.finish()?)?)
 }
 
-fn as_json(p: &Predictions, i: usize, corpus: &Corpus, classes: &[String]) -> serde_json::Value {
+fn as_json(
+    p: &Predictions,
+    i: usize,
+    corpus: &Corpus,
+    classes: &[String],
+    binary: bool,
+) -> serde_json::Value {
     let mut heads = serde_json::Map::new();
     for head in p.heads() {
         let Some(outputs) = p.outputs.get(head) else {
@@ -208,6 +216,12 @@ fn as_json(p: &Predictions, i: usize, corpus: &Corpus, classes: &[String]) -> se
                 .cloned()
                 .zip(row.iter().map(|p| (*p).into()))
                 .collect();
+            if binary {
+                let yes = said_yes(row, classes);
+                let value = serde_json::json!({ "yes": yes, "probabilities": probabilities });
+                heads.insert(head.to_string(), value);
+                continue;
+            }
             let best = trimer_core::metrics::probability::arg_max(row);
             serde_json::json!({ "class": classes[best], "probabilities": probabilities })
         };
@@ -216,7 +230,15 @@ fn as_json(p: &Predictions, i: usize, corpus: &Corpus, classes: &[String]) -> se
     serde_json::json!({ "id": corpus.utterances()[p.indices[i]].id, "heads": heads })
 }
 
-fn as_table(p: &Predictions, corpus: &Corpus, classes: &[String]) -> String {
+/// The labels that are more probable than not.
+fn said_yes<'a>(probabilities: &[f64], labels: &'a [String]) -> Vec<&'a str> {
+    let each = labels.iter().zip(probabilities);
+    each.filter(|(_, p)| **p > 0.5)
+        .map(|(label, _)| label.as_str())
+        .collect()
+}
+
+fn as_table(p: &Predictions, corpus: &Corpus, classes: &[String], binary: bool) -> String {
     let heads: Vec<Head> = p.heads().collect();
     let rows: Vec<Vec<String>> = (0..p.indices.len())
         .map(|i| {
@@ -228,6 +250,8 @@ fn as_table(p: &Predictions, corpus: &Corpus, classes: &[String]) -> String {
                 let values = &outputs[i * p.n_outputs..(i + 1) * p.n_outputs];
                 row.push(if classes.is_empty() {
                     format!("{:+.3}", values[0])
+                } else if binary {
+                    said_yes(values, classes).join(", ")
                 } else {
                     let best = trimer_core::metrics::probability::arg_max(values);
                     format!("{} {:.3}", classes[best], values[best])

@@ -1,5 +1,6 @@
 //! `trimer train`: train a model on a corpus, or continue a run.
 
+use super::compare::parse_select_on;
 use crate::Answer;
 use crate::ui::{self, Hinted, TrainingView};
 use anyhow::Context;
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Continue this run where it stands
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    /// The split that selects the epoch; `test` shows what that adds, and stamps every result
+    #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
+    select_on: String,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -72,6 +76,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
                 )
                 .into());
             }
+            // A run that was started so must be continued so.
+            run.check_selection(args.select_on == "test")?;
             (run, corpus)
         }
         None => start(args)?,
@@ -84,7 +90,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
 /// Trains with a view on stderr, ending cleanly on Ctrl-C.
 pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> anyhow::Result<()> {
     let (selector, _) = run.config.train.selector(run.config.task)?;
-    let mut view = TrainingView::new(selector);
+    let split = run.config.train.select_on.split();
+    let mut view = TrainingView::new(&format!("{split} {selector}"));
     let outcome = train_run(
         run,
         corpus,
@@ -119,6 +126,7 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
         None => Overrides::default(),
     };
     overrides.merge(parse_sets(&args.sets)?);
+    overrides.select_on = parse_select_on(&args.select_on);
     let seeds = seeds(args)?;
     let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
     if let Some(weights) = &args.init {
@@ -189,7 +197,7 @@ pub(crate) fn parse_recipe(text: &str) -> anyhow::Result<Overrides> {
     Ok(Overrides::from_table(table)?)
 }
 
-fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
+pub(crate) fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
     let mut table = toml::Table::new();
     for set in sets {
         parse_set(set, &mut table)?;
@@ -225,14 +233,14 @@ pub(crate) fn environment(device: &str) -> serde_json::Value {
         "trimer": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
-        "threads": rayon::current_num_threads(),
+        "threads": trimer_nn::kernels::threads(),
         "device": device,
         "command": std::env::args().collect::<Vec<_>>(),
     })
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the process at once.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let installed = ctrlc::set_handler(move || {

@@ -7,6 +7,7 @@
 //!   features/text-00000.safetensors ...   one packed [frames, dim] tensor per modality and shard
 //! ```
 
+mod card;
 mod check;
 mod descriptor;
 mod error;
@@ -22,6 +23,7 @@ pub mod synth;
 mod table;
 mod writer;
 
+pub use card::{DataCard, Leak, Leakage, leak_sentence};
 pub use check::{CheckOptions, CheckReport, Disagreement, Finding, FindingKind, check, check_dir};
 pub(crate) use descriptor::{Descriptor, is_plain_relative};
 pub use error::CorpusError;

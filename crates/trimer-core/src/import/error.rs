@@ -88,7 +88,7 @@ pub struct Refusal {
     key: Option<String>,
     offset: Option<u64>,
     message: String,
-    hint: Option<String>,
+    pub(crate) hint: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 

@@ -12,6 +12,7 @@
 
 pub mod accuracy;
 pub mod agreement;
+pub mod calibration;
 pub mod confusion;
 pub mod correlation;
 pub mod error_size;
@@ -31,8 +32,8 @@ pub mod value;
 pub use confusion::ConfusionMatrix;
 pub use evaluate::{
     ClassificationPrediction, EvaluationOptions, compare_classification, compare_regression,
-    evaluate_classification, evaluate_classification_seeds, evaluate_regression,
-    evaluate_regression_seeds,
+    evaluate_binary_seeds, evaluate_classification, evaluate_classification_seeds,
+    evaluate_regression, evaluate_regression_seeds,
 };
 pub use pairs::Pairs;
 pub use probability::Probabilities;

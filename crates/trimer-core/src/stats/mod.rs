@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod describe;
 pub mod multiple;
 pub mod paired;
+pub mod proportion;
 pub mod student;
 
 pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
@@ -15,3 +16,4 @@ pub use multiple::holm;
 pub use paired::{
     PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
 };
+pub use proportion::wilson;

@@ -53,6 +53,27 @@ impl Column {
         self.len() == 0
     }
 
+    /// An entry as text tables show it; empty for a null or beyond the end.
+    pub fn cell(&self, row: usize) -> String {
+        fn of<T: ToString>(values: &[Option<T>], row: usize) -> String {
+            let value = values.get(row).and_then(Option::as_ref);
+            value.map_or_else(String::new, ToString::to_string)
+        }
+        match self {
+            Self::Text(v) => {
+                let value = v.get(row).and_then(Option::as_ref);
+                value.map_or_else(String::new, |b| {
+                    String::from_utf8_lossy(b.data()).into_owned()
+                })
+            }
+            Self::Float(v) => of(v, row),
+            Self::Double(v) => of(v, row),
+            Self::Bool(v) => of(v, row),
+            Self::Int32(v) => of(v, row),
+            Self::Int64(v) => of(v, row),
+        }
+    }
+
     fn physical(&self) -> Physical {
         match self {
             Self::Text(_) => Physical::BYTE_ARRAY,

@@ -5,13 +5,18 @@ use rayon::prelude::*;
 use super::attention::{Features, FeaturesMut, Sample};
 use super::gemm::{Finish, Packed, WeightGradient, product};
 use super::norm::Norm;
-use crate::dropout::Stream;
+use crate::dropout::{Stream, row_bits};
 use crate::pool::Buffer;
 
-/// Rows per task of a matrix product.
-const PRODUCT_ROWS: usize = 192;
+/// Rows per task of a matrix product: at most, and of one with few rows.
+const PRODUCT_ROWS: [usize; 2] = [192, 48];
 /// Values per task of an operation that only passes over its data.
 const PASS: usize = 1 << 16;
+
+fn rows_per_product(rows: usize) -> usize {
+    let [most, few] = PRODUCT_ROWS;
+    if rows > 2 * most { most } else { few }
+}
 
 fn rows_per_pass(d: usize) -> usize {
     (PASS / d.max(1)).max(1)
@@ -65,13 +70,14 @@ pub(crate) fn linear_forward(
     let outputs = bias.len();
     let inputs = weight.len() / outputs;
     let packed = Packed::transposed(weight, outputs, inputs);
-    x.par_chunks(PRODUCT_ROWS * inputs)
-        .zip(y.par_chunks_mut(PRODUCT_ROWS * outputs))
+    let rows = rows_per_product(x.len() / inputs);
+    x.par_chunks(rows * inputs)
+        .zip(y.par_chunks_mut(rows * outputs))
         .enumerate()
         .with_max_len(1)
         .for_each(|(i, (x, y))| {
             let finish = if relu {
-                Finish::Relu(bias, dropout, (i * PRODUCT_ROWS) as u64)
+                Finish::Relu(bias, dropout, (i * rows) as u64)
             } else {
                 Finish::Bias(bias)
             };
@@ -107,8 +113,9 @@ pub(crate) fn linear_backward(
     let dy = gated.as_deref().unwrap_or(dy);
     if let Some(dx) = dx {
         let packed = Packed::plain(weight, outputs, inputs);
-        dy.par_chunks(PRODUCT_ROWS * outputs)
-            .zip(dx.par_chunks_mut(PRODUCT_ROWS * inputs))
+        let rows = rows_per_product(dy.len() / outputs);
+        dy.par_chunks(rows * outputs)
+            .zip(dx.par_chunks_mut(rows * inputs))
             .with_max_len(1)
             .for_each(|(dy, dx)| {
                 product(dy.len() / outputs, dy, &packed, Finish::Plain, dx);
@@ -214,4 +221,60 @@ pub(crate) fn attention_backward(
                 &mut sample.scratch(true),
             );
         });
+}
+
+/// `y = Drop(x + rows)` for rows of `columns` values; `rows` repeat from sample to sample.
+pub(crate) fn dropout(
+    x: &[f32],
+    rows: Option<&[f32]>,
+    columns: usize,
+    stream: Option<&Stream>,
+    y: &mut [f32],
+) {
+    let per_task = rows_per_pass(columns);
+    x.par_chunks(per_task * columns)
+        .zip(y.par_chunks_mut(per_task * columns))
+        .enumerate()
+        .for_each(|(task, (x, y))| {
+            let lines = x.chunks(columns).zip(y.chunks_mut(columns));
+            for (i, (x, y)) in lines.enumerate() {
+                let row = task * per_task + i;
+                match rows {
+                    None => y.copy_from_slice(x),
+                    Some(rows) => {
+                        let at = row * columns % rows.len();
+                        for (y, (x, r)) in y.iter_mut().zip(x.iter().zip(&rows[at..])) {
+                            *y = x + r;
+                        }
+                    }
+                }
+                if let Some(stream) = stream {
+                    drop_row(y, stream, row as u64);
+                }
+            }
+        });
+}
+
+fn drop_row(y: &mut [f32], stream: &Stream, row: u64) {
+    let (key, threshold, scale) = (stream.row_key(row), stream.threshold(), stream.scale());
+    for (group, y) in y.chunks_mut(32).enumerate() {
+        let bits = row_bits(key, group as u32, threshold);
+        for (b, y) in y.iter_mut().enumerate() {
+            *y = if bits >> b & 1 == 1 { *y * scale } else { 0.0 };
+        }
+    }
+}
+
+/// The sum of products, in sixteen interleaved partial sums so that it can be vectorised.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 16];
+    let (a_whole, a_rest) = a.as_chunks::<16>();
+    let (b_whole, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a_whole.iter().zip(b_whole) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }

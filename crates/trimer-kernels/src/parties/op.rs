@@ -14,6 +14,7 @@ use burn::tensor::Shape;
 use super::Call;
 use super::kernel::{self, N_INPUTS, Saved};
 use crate::extension::{contiguous, tensor, values};
+use crate::pool::Buffer;
 
 type Inputs = [FlexTensor; N_INPUTS];
 
@@ -23,7 +24,7 @@ pub(crate) fn infer(inputs: Inputs, call: &Call) -> FlexTensor {
 
 fn run(inputs: &Inputs, call: &Call) -> (FlexTensor, Saved) {
     let shape = &*call.0;
-    let mut out = vec![0.0; shape.batch * shape.time * shape.party];
+    let mut out = Buffer::zeros(shape.batch * shape.time * shape.party);
     let saved = kernel::forward(shape, inputs.each_ref().map(values), &mut out);
     let dims = [shape.batch, shape.time, shape.party];
     (tensor(out, Shape::from(dims)), saved)
@@ -49,13 +50,13 @@ impl Backward<Flex, N_INPUTS> for PartiesBackward {
             saved,
             call,
         } = ops.state;
-        let mut gradients = inputs.each_ref().map(|x| vec![0.0; values(x).len()]);
+        let mut gradients = inputs.each_ref().map(|x| Buffer::zeros(values(x).len()));
         kernel::backward(
             &call.0,
             inputs.each_ref().map(values),
             &saved,
             values(&dout),
-            gradients.each_mut().map(Vec::as_mut_slice),
+            gradients.each_mut().map(|g| &mut g[..]),
         );
         for ((parent, gradient), x) in ops.parents.into_iter().zip(gradients).zip(&inputs) {
             if let Some(node) = parent {

@@ -14,6 +14,7 @@ use burn::tensor::Shape;
 use super::kernel::{self, Saved};
 use super::{Call, CellKind};
 use crate::extension::{contiguous, tensor, values};
+use crate::pool::Buffer;
 
 /// Projected inputs, recurrent weight and bias, initial hidden and cell state.
 type Inputs = [FlexTensor; 5];
@@ -25,7 +26,7 @@ pub(crate) fn infer(inputs: Inputs, call: &Call) -> FlexTensor {
 fn run(inputs: &Inputs, call: &Call) -> (FlexTensor, Saved) {
     let shape = &*call.0;
     let rows = shape.time + shape.kind.n_final();
-    let mut out = vec![0.0; shape.batch * rows * shape.hidden];
+    let mut out = Buffer::zeros(shape.batch * rows * shape.hidden);
     let saved = kernel::forward(shape, inputs.each_ref().map(values), &mut out);
     let dims = [shape.batch, rows, shape.hidden];
     (tensor(out, Shape::from(dims)), saved)
@@ -51,13 +52,13 @@ impl Backward<Flex, 5> for RecurrentBackward {
             saved,
             call,
         } = ops.state;
-        let mut gradients = inputs.each_ref().map(|x| vec![0.0; values(x).len()]);
+        let mut gradients = inputs.each_ref().map(|x| Buffer::zeros(values(x).len()));
         kernel::backward(
             &call.0,
             values(&inputs[1]),
             &saved,
             values(&dout),
-            gradients.each_mut().map(Vec::as_mut_slice),
+            gradients.each_mut().map(|g| &mut g[..]),
         );
         let has_cell = call.0.kind == CellKind::Lstm;
         for (i, ((parent, gradient), x)) in ops
@@ -78,7 +79,9 @@ pub(crate) fn record<C: CheckpointStrategy>(
     inputs: [FloatTensor<Autodiff<Flex, C>>; 5],
     call: Call,
 ) -> FloatTensor<Autodiff<Flex, C>> {
-    let nodes = std::array::from_fn(|i| inputs[i].node());
+    let nodes = inputs
+        .each_ref()
+        .map(FloatTensor::<Autodiff<Flex, C>>::node);
     let inputs = inputs.map(|t| contiguous(t.into_primitive()));
     let (out, saved) = run(&inputs, &call);
     match RecurrentBackward

@@ -4,6 +4,7 @@ use super::{Initializer, Linear, dropout};
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation::softmax};
+use trimer_kernels::{AttentionMasks, AttentionOptions, LinearOptions, attention, linear};
 
 /// Stands for minus infinity among the scores: its exponential is zero beside any real score, and a
 /// row in which every key is masked gets equal weights instead of NaN.
@@ -14,6 +15,8 @@ const MASKED: f32 = -1e30;
 pub struct AttentionMask {
     /// `[batch, keys]`, true = padding.
     pub pad: Option<Tensor<2, Bool>>,
+    /// With `Some(o)`, query `i` sees key `j` only if `j <= i + o`.
+    pub causal: Option<i64>,
     /// `[queries, keys]`, true = forbidden.
     pub forbidden: Option<Tensor<2, Bool>>,
     /// `[queries, keys]`, added to the scores.
@@ -61,20 +64,70 @@ impl MultiHeadAttention {
         }
     }
 
+    /// Xavier-uniform weights and zero biases, the input projection drawn as one `[3d, d]` matrix
+    /// (`nn.MultiheadAttention`; specification CB4).
+    pub fn xavier(d_model: usize, n_heads: usize, p_dropout: f64, init: &mut Initializer) -> Self {
+        let stacked = (6.0 / (4 * d_model) as f64).sqrt();
+        let square = (6.0 / (2 * d_model) as f64).sqrt();
+        Self {
+            in_proj_weight: init.uniform([3 * d_model, d_model], stacked),
+            in_proj_bias: init.constant([3 * d_model], 0.0),
+            out_proj: Linear {
+                weight: init.uniform([d_model, d_model], square),
+                bias: init.constant([d_model], 0.0),
+            },
+            n_heads,
+            p_dropout,
+        }
+    }
+
     /// Self attention.
     ///
     /// # Shapes
     /// - `x` and result: `[batch, time, d_model]`
     pub fn forward(&self, x: Tensor<3>, mask: &AttentionMask, rec: &mut Recorder) -> Tensor<3> {
-        let [_, _, d_model] = x.dims();
-        let qkv = self.project(x, 0, 3 * d_model);
-        let q = self.split_heads(qkv.clone().narrow(2, 0, d_model));
-        let k = self.split_heads(qkv.clone().narrow(2, d_model, d_model));
-        let v = self.split_heads(qkv.narrow(2, 2 * d_model, d_model));
-        self.attend(q, k, v, mask, rec).0
+        self.attend(x.clone(), x.clone(), x, mask, rec)
     }
 
-    /// Attention of `query` over another sequence; also gives the weights before dropout.
+    /// Attention of `query` over the pairs of `key` and `value`. The matrix of weights is never
+    /// stored on the CPU; a query that sees no key mixes nothing and gets the output bias.
+    ///
+    /// # Shapes
+    /// - `query` and result: `[batch, queries, d_model]`
+    /// - `key`, `value`: `[batch, keys, d_model]`
+    pub fn attend(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        mask: &AttentionMask,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let [_, _, d_model] = query.dims();
+        let q = self.project(query, 0, d_model);
+        let k = self.project(key, d_model, d_model);
+        let v = self.project(value, 2 * d_model, d_model);
+        let mut options = AttentionOptions::new(self.n_heads);
+        options.causal = mask.causal;
+        if rec.is_training() && self.p_dropout > 0.0 {
+            options.p = self.p_dropout;
+            options.seed = Some(rec.next_seed());
+        }
+        let mut score_bias = mask.additive.clone();
+        if let Some(forbidden) = &mask.forbidden {
+            let base = score_bias.unwrap_or_else(|| forbidden.clone().float() * 0.0);
+            score_bias = Some(base.mask_fill(forbidden.clone(), MASKED));
+        }
+        let masks = AttentionMasks {
+            pad_mask: mask.pad.clone(),
+            score_bias,
+        };
+        self.out_proj
+            .forward_sequence(attention(q, k, v, masks, &options))
+    }
+
+    /// Attention of `query` over another sequence; also gives the weights before dropout. Slower
+    /// than [`Self::attend`], which does not make them.
     ///
     /// # Shapes
     /// - `query`: `[batch, queries, d_model]`
@@ -92,19 +145,14 @@ impl MultiHeadAttention {
         let kv = self.project(memory, d_model, 2 * d_model);
         let k = self.split_heads(kv.clone().narrow(2, 0, d_model));
         let v = self.split_heads(kv.narrow(2, d_model, d_model));
-        self.attend(q, k, v, mask, rec)
+        self.attend_weighted(q, k, v, mask, rec)
     }
 
     /// Rows `start .. start + len` of the input projection applied to `x`.
     fn project(&self, x: Tensor<3>, start: usize, len: usize) -> Tensor<3> {
-        let [batch, time, d_model] = x.dims();
         let weight = self.in_proj_weight.val().narrow(0, start, len); // [len, d_model]
         let bias = self.in_proj_bias.val().narrow(0, start, len);
-        let y = x
-            .reshape([batch * time, d_model])
-            .matmul(weight.transpose())
-            + bias.unsqueeze();
-        y.reshape([batch, time, len])
+        linear(x, weight, Some(bias), &LinearOptions::default())
     }
 
     fn split_heads(&self, x: Tensor<3>) -> Tensor<4> {
@@ -113,7 +161,7 @@ impl MultiHeadAttention {
             .swap_dims(1, 2) // [batch, n_heads, time, d_head]
     }
 
-    fn attend(
+    fn attend_weighted(
         &self,
         q: Tensor<4>,
         k: Tensor<4>,
@@ -135,6 +183,11 @@ impl MultiHeadAttention {
                 .reshape([1, 1, queries, keys])
                 .expand(shape);
             scores = scores.mask_fill(forbidden, MASKED);
+        }
+        if let Some(offset) = mask.causal {
+            let future = Tensor::<2, Bool>::tril_mask([queries, keys], offset, &scores.device());
+            let future = future.reshape([1, 1, queries, keys]).expand(shape);
+            scores = scores.mask_fill(future, MASKED);
         }
         if let Some(pad) = &mask.pad {
             let pad = pad.clone().reshape([batch, 1, 1, keys]).expand(shape);

@@ -107,6 +107,27 @@ mod tests {
     }
 
     #[test]
+    fn gradients_agree_with_finite_differences() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNorm1d::new(2, &mut Initializer::new(0, &device));
+        let values = [0.3, -1.0, 1.2, 0.4, -0.7, 2.0, 0.1, 0.9];
+        let weights = rows(&[0.5, -1.0, 2.0, 0.3, -0.6, 1.1, 0.2, -0.4], 4, &device);
+        let loss = |x: Tensor<2>| (norm.forward(x, &Recorder::train(1)) * weights.clone()).sum();
+        let x = rows(&values, 4, &device).require_grad();
+        let grads = loss(x.clone()).backward();
+        let gradient = to_vec(x.grad(&grads).unwrap());
+        for (i, ours) in gradient.iter().enumerate() {
+            let moved = |by: f32| {
+                let mut values = values;
+                values[i] += by;
+                to_vec(loss(rows(&values, 4, &device)))[0]
+            };
+            let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+            assert!((ours - slope).abs() < 3e-3, "value {i}: {ours} for {slope}");
+        }
+    }
+
+    #[test]
     fn a_lonely_row_makes_no_nan() {
         let device = Device::flex();
         let norm = BatchNorm1d::new(2, &mut Initializer::new(0, &device));

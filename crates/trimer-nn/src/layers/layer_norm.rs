@@ -31,4 +31,12 @@ impl LayerNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         layer_norm(x, self.weight.val(), self.bias.val(), EPSILON)
     }
+
+    /// The same with another number added to the variance than PyTorch's.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[.., d_model]`
+    pub fn forward_eps<const D: usize>(&self, x: Tensor<D>, epsilon: f64) -> Tensor<D> {
+        layer_norm(x, self.weight.val(), self.bias.val(), epsilon)
+    }
 }

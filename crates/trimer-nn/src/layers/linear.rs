@@ -1,8 +1,10 @@
 //! The affine layer `x Wᵀ + b`.
 
 use super::Initializer;
+use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use trimer_kernels::{Activation, LinearOptions, linear};
 
 /// `x Wᵀ + b` over the last axis, with the weight in PyTorch's order.
 #[derive(Module, Debug)]
@@ -23,20 +25,50 @@ impl Linear {
         }
     }
 
+    /// Xavier-uniform weight and zero bias.
+    pub fn xavier(d_input: usize, d_output: usize, init: &mut Initializer) -> Self {
+        let bound = (6.0 / (d_input + d_output) as f64).sqrt();
+        Self {
+            weight: init.uniform([d_output, d_input], bound),
+            bias: init.constant([d_output], 0.0),
+        }
+    }
+
     /// # Shapes
     /// - `x`: `[rows, d_input]`
     /// - result: `[rows, d_output]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
+        self.apply(x, &LinearOptions::default())
     }
 
     /// # Shapes
     /// - `x`: `[batch, time, d_input]`
     /// - result: `[batch, time, d_output]`
     pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, time, d_input] = x.dims();
-        let y = self.forward(x.reshape([batch * time, d_input])); // [batch*time, d_output]
-        let [_, d_output] = y.dims();
-        y.reshape([batch, time, d_output])
+        self.apply(x, &LinearOptions::default())
+    }
+
+    /// `Drop(max(x Wᵀ + b, 0))`.
+    ///
+    /// # Shapes
+    /// - `x`: `[.., d_input]`
+    /// - result: `[.., d_output]`
+    pub fn forward_relu<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        p: f64,
+        rec: &mut Recorder,
+    ) -> Tensor<D> {
+        let drops = rec.is_training() && p > 0.0;
+        let options = LinearOptions {
+            activation: Activation::Relu,
+            p: if drops { p } else { 0.0 },
+            seed: drops.then(|| rec.next_seed()),
+        };
+        self.apply(x, &options)
+    }
+
+    fn apply<const D: usize>(&self, x: Tensor<D>, options: &LinearOptions) -> Tensor<D> {
+        linear(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }

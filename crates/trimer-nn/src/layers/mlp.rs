@@ -21,6 +21,11 @@ impl Mlp {
         Self { layers }
     }
 
+    /// Floating-point operations of the matrix products for one sample.
+    pub fn flops(widths: &[usize]) -> f64 {
+        widths.windows(2).map(|w| 2.0 * (w[0] * w[1]) as f64).sum()
+    }
+
     /// # Shapes
     /// - `x`: `[batch, widths[0]]`
     /// - result: `[batch, widths[last]]`

@@ -4,12 +4,16 @@
 
 mod attention;
 mod batch_norm;
+mod conv1d;
+mod crossmodal;
 mod dropout;
 pub mod graph;
+mod frame_embedding;
 mod init;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod pooling;
 mod positional;
 mod recurrent;
 mod transformer_block;
@@ -17,15 +21,21 @@ pub mod turns;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use batch_norm::BatchNorm1d;
-pub use dropout::dropout;
-pub(crate) use dropout::dropout_mask;
+mod residual_head;
+
+pub use conv1d::Conv1d;
+pub use crossmodal::{CrossmodalConfig, CrossmodalEncoder, EncoderLayer};
+pub use dropout::{drop_path, dropout};
+pub use frame_embedding::FrameEmbedding;
 pub use init::Initializer;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use pooling::{PositionPooling, last_step, mean_step};
 pub use positional::SinusoidalPositions;
 pub use recurrent::{
     CellKind, Recurrent, RecurrentCell, RecurrentConfig, RecurrentLayer, RecurrentState,
     RecurrentStates,
 };
+pub use residual_head::ResidualHead;
 pub use transformer_block::{BlockConfig, TransformerBlock};

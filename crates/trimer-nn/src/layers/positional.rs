@@ -1,7 +1,10 @@
 //! Sinusoidal positions of the fairseq kind (specification CB3).
 
+use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use std::sync::Arc;
+use trimer_kernels::add_rows_dropout;
 
 /// A constant table of positions: sines in the first half of a row, cosines in the second.
 ///
@@ -11,7 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 #[derive(Module, Debug)]
 pub struct SinusoidalPositions {
     #[module(skip)]
-    table: Vec<f32>,
+    table: Arc<[f32]>,
     #[module(skip)]
     d_model: usize,
 }
@@ -34,7 +37,10 @@ impl SinusoidalPositions {
             table.extend(angles.map(|angle| angle.cos() as f32));
             table.extend(std::iter::repeat_n(0.0, d_model - 2 * half));
         }
-        Self { table, d_model }
+        Self {
+            table: table.into(),
+            d_model,
+        }
     }
 
     /// The rows of the first `time` steps.
@@ -47,6 +53,25 @@ impl SinusoidalPositions {
     pub fn rows(&self, time: usize, device: &Device) -> Tensor<3> {
         let values = self.table[..time * self.d_model].to_vec();
         Tensor::from_data(TensorData::new(values, [1, time, self.d_model]), device)
+    }
+
+    /// `Drop(x + positions)`.
+    ///
+    /// # Shapes
+    /// - `x` and result: `[batch, time, d_model]`
+    ///
+    /// # Panics
+    /// If `time` is longer than the table: a caller's mistake.
+    pub fn add_dropout(&self, x: Tensor<3>, p: f64, rec: &mut Recorder) -> Tensor<3> {
+        let [_, time, _] = x.dims();
+        let len = time * self.d_model;
+        let rows = if len == self.table.len() {
+            Arc::clone(&self.table)
+        } else {
+            Arc::from(&self.table[..len])
+        };
+        let dropout = (rec.is_training() && p > 0.0).then(|| (p, rec.next_seed()));
+        add_rows_dropout(x, &rows, dropout)
     }
 
     /// `x` plus its positions, with the rule of the reference: a step whose channel 0 is exactly

@@ -77,6 +77,12 @@ impl TransformerBlock {
         }
     }
 
+    /// Floating-point operations of the matrix products for one sample.
+    pub fn flops(time: usize, d_model: usize, d_ff: usize) -> f64 {
+        let (time, d, ff) = (time as f64, d_model as f64, d_ff as f64);
+        time * (8.0 * d * d + 4.0 * d * ff) + 4.0 * time * time * d
+    }
+
     /// # Shapes
     /// - `x` and result: `[batch, time, d_model]`
     /// - `pad_mask`: `[batch, time]`, true = padding, which nothing attends to

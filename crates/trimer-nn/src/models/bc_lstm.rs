@@ -27,7 +27,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Bidirectional contextual LSTM",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Poria et al., Context-Dependent Sentiment Analysis in User-Generated Videos, ACL 2017",
     reconstruction: false,
     presets: &["early", "hierarchical"],

@@ -38,7 +38,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Bidirectional Dynamic Dual Influence Network",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Zhang et al., Modeling both Intra- and Inter-modal Influence for Real-Time Emotion Detection in Conversations, ACM MM 2020",
     reconstruction: false,
     presets: &["released", "clean"],
@@ -578,6 +578,12 @@ impl Biddin {
 impl FusionModel for Biddin {
     fn info(&self) -> &'static ModelInfo {
         &INFO
+    }
+
+    /// Two of the released code's quirks reach over the batch: a softmax over its axis, and heads cut
+    /// out of the wrong axes.
+    fn mixes_batch(&self) -> bool {
+        self.cfg.batch_softmax || self.cfg.mix_heads
     }
 
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {

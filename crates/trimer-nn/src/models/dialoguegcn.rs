@@ -38,7 +38,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "DialogueGCN",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Ghosal et al., DialogueGCN: A Graph Convolutional Neural Network for Emotion Recognition in Conversation, EMNLP-IJCNLP 2019",
     reconstruction: false,
     presets: &["iemocap", "meld", "original"],
@@ -368,5 +368,9 @@ impl FusionModel for DialogueGcn {
     fn is_unused_key(&self, key: &str) -> bool {
         let part = key.split_once(".att_model.").map(|(_, part)| part);
         part.is_some_and(|part| !part.starts_with("scalar."))
+    }
+
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
     }
 }

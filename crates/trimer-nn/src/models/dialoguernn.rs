@@ -24,12 +24,13 @@ use crate::layers::turns::{
     arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reverse_turns,
     side_by_side, turns_before,
 };
-use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout, dropout_mask};
+use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap};
+use trimer_kernels::dropout::{Site, Stream};
 use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
 
 static INFO: ModelInfo = ModelInfo {
@@ -37,7 +38,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "DialogueRNN",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Majumder et al., DialogueRNN: An Attentive RNN for Emotion Detection in Conversations, AAAI 2019",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -232,8 +233,9 @@ impl PartyCell {
         let [_, d_global] = self.g_cell.weight_hh.dims();
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let mut mask = |d: usize| {
-            (rec.is_training() && p > 0.0)
-                .then(|| dropout_mask(rec.next_seed(), before.len() * d, p))
+            let drops = rec.is_training() && p > 0.0;
+            let stream = drops.then(|| Stream::new(rec.next_seed(), Site::Values, p))?;
+            stream.map(|stream| stream.factors(before.len(), d))
         };
         let options = PartyOptions {
             global_mask: mask(d_global),

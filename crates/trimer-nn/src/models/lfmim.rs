@@ -30,13 +30,14 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_kernels::{FusionInputs, fuse_streams, on_cpu};
 
 static INFO: ModelInfo = ModelInfo {
     id: "lfmim",
     title: "Layer-wise Fusion with Modality Independence Modeling",
     level: "utterance",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023",
     reconstruction: false,
     presets: &["paper", "released"],
@@ -266,7 +267,7 @@ impl Tower {
     /// # Shapes
     /// - `x`: `[batch, time, d_model]`, tokens included
     fn embed(&self, x: Tensor<3>, cfg: &LfmimConfig, rec: &mut Recorder) -> Tensor<3> {
-        let [_, time, d_model] = x.dims();
+        let [_, _, d_model] = x.dims();
         if let (Some(before), Some(after)) = (&self.ln_before, &self.ln_after) {
             let x = before.forward(x * (d_model as f64).sqrt());
             after.forward(dropout(
@@ -275,8 +276,7 @@ impl Tower {
                 rec,
             ))
         } else {
-            let rows = self.positions.rows(time, &x.device());
-            dropout(x + rows, cfg.p_embed, rec)
+            self.positions.add_dropout(x, cfg.p_embed, rec)
         }
     }
 
@@ -487,53 +487,43 @@ impl Lfmim {
         }
     }
 
-    /// The part of the multimodal input of layer `layer` that stands for stream `index` of the
-    /// multimodal sequence: `α Z + ᾱ Z̄`. `[Sun2023] eq. 3`
-    ///
-    /// `index` counts the modalities that are present, in the order of the multimodal sequence.
-    fn fuse(
-        &self,
-        layer: usize,
-        index: usize,
-        unimodal: Tensor<3>,
-        joint: Option<Tensor<3>>,
-    ) -> Tensor<3> {
-        let scalar = |p: &Param<Tensor<2>>| {
-            p.val()
-                .slice([layer..layer + 1, index..index + 1])
-                .reshape([1, 1, 1])
-        };
-        let shared = |p: &Param<Tensor<1>>, at: usize| p.val().narrow(0, at, 1).reshape([1, 1, 1]);
-        match (&self.alpha, &self.alpha_bar, &self.fusion, joint) {
-            (Some(alpha), _, _, None) => unimodal * scalar(alpha),
-            (Some(alpha), Some(bar), _, Some(joint)) => {
-                unimodal * scalar(alpha) + joint * scalar(bar)
-            }
-            (_, _, Some(fusion), Some(joint)) => {
-                joint * shared(fusion, 2 * index) + unimodal * shared(fusion, 2 * index + 1)
-            }
-            // Released code: the first fusion joins the states as they are.
-            (_, _, _, _) => unimodal,
+    /// The unimodal towers' blocks of one layer.
+    fn step_streams(&self, streams: &mut [Stream<'_>], layer: usize, rec: &mut Recorder) {
+        for stream in streams {
+            stream.state = stream.tower.step(
+                stream.state.clone(),
+                layer,
+                blocks_per_layer(&self.cfg, stream.modality),
+                stream.pad_mask.as_ref(),
+                rec,
+            );
         }
     }
 
-    /// `[fusion tokens; stream; stream; ...]` for a layer.
-    fn joint_input(
-        &self,
-        layer: usize,
-        streams: &[Stream<'_>],
-        tokens: Tensor<3>,
-        joint: Option<&Tensor<3>>,
-    ) -> Tensor<3> {
-        let mut start = self.cfg.n_fusion_tokens;
-        let mut parts = vec![tokens];
-        for (index, stream) in streams.iter().enumerate() {
-            let [_, time, _] = stream.state.dims();
-            let segment = joint.map(|m| m.clone().narrow(1, start, time));
-            parts.push(self.fuse(layer, index, stream.state.clone(), segment));
-            start += time;
-        }
-        Tensor::cat(parts, 1)
+    /// The input of the multimodal tower's layer: its tokens, and `α Z + ᾱ Z̄` for each stream.
+    /// `[Sun2023] eq. 3`
+    ///
+    /// `joint` is the tower's state, or in front of the first layer its tokens alone.
+    fn fuse(&self, layer: usize, streams: &[Stream<'_>], joint: Tensor<3>) -> Tensor<3> {
+        let n = streams.len();
+        let row = |p: &Param<Tensor<2>>| p.val().narrow(0, layer, 1).reshape([n]);
+        let column = |p: &Param<Tensor<1>>, i| p.val().reshape([n, 2]).narrow(1, i, 1).reshape([n]);
+        let (stream_weights, joint_weights) = match (&self.alpha, &self.alpha_bar, &self.fusion) {
+            (Some(alpha), Some(bar), _) => (row(alpha), row(bar)),
+            // Released code: the first fusion joins the states as they are.
+            (_, _, Some(fusion)) if layer > 0 => (column(fusion, 1), column(fusion, 0)),
+            _ => {
+                let ones = Tensor::ones([n], &joint.device());
+                (ones.clone(), ones)
+            }
+        };
+        fuse_streams(FusionInputs {
+            joint,
+            streams: streams.iter().map(|s| s.state.clone()).collect(),
+            stream_weights,
+            joint_weights,
+            n_tokens: self.cfg.n_fusion_tokens,
+        })
     }
 }
 
@@ -573,22 +563,21 @@ impl FusionModel for Lfmim {
         }
         let pad_mask = joint_mask(&streams, batch.len(), n_tokens);
 
-        let mut joint: Option<Tensor<3>> = None;
+        let mut joint = tokens;
         for layer in 0..self.cfg.n_layers {
-            let input = self.joint_input(layer, &streams, tokens, joint.as_ref());
-            for stream in &mut streams {
-                let per_layer = blocks_per_layer(&self.cfg, stream.modality);
-                stream.state = stream.tower.step(
-                    stream.state.clone(),
-                    layer,
-                    per_layer,
-                    stream.pad_mask.as_ref(),
-                    rec,
+            let input = self.fuse(layer, &streams, joint);
+            let step_joint =
+                |rec: &mut Recorder| tower.step(input, layer, 1, pad_mask.as_ref(), rec);
+            if rec.is_training() || !on_cpu(&self.multimodal_tower.mix.val()) {
+                self.step_streams(&mut streams, layer, rec);
+                joint = step_joint(rec);
+            } else {
+                // Neither needs the other, and in evaluation the recorder hands out no seeds.
+                (joint, ()) = trimer_kernels::join(
+                    || step_joint(&mut Recorder::eval()),
+                    || self.step_streams(&mut streams, layer, &mut Recorder::eval()),
                 );
             }
-            let output = tower.step(input, layer, 1, pad_mask.as_ref(), rec);
-            tokens = output.clone().narrow(1, 0, n_tokens);
-            joint = Some(output);
         }
 
         let mut logits = HeadMap::default();
@@ -604,27 +593,29 @@ impl FusionModel for Lfmim {
             *logits.get_mut(head) = Some(stream.tower.head.forward(pooled.clone()));
             *features.get_mut(head) = Some(pooled);
         }
-        if let Some(joint) = joint {
-            rec.tap("multimodal_tower.out", &joint);
-            let pooled = tower.read_out(joint, self.cfg.pooling, pad_mask.as_ref());
-            let head_input = match self.cfg.form {
-                LfmimForm::Paper => pooled.clone(),
-                // Order of the concatenation in the released code: text, audio, vision, multimodal.
-                LfmimForm::Released => {
-                    let unimodal = Modality::ALL
-                        .into_iter()
-                        .filter_map(|m| features.get(m.into()).clone());
-                    Tensor::cat(unimodal.chain([pooled.clone()]).collect(), 1)
-                }
-            };
-            logits.multimodal = Some(tower.head.forward(head_input));
-            features.multimodal = Some(pooled);
-        }
+        rec.tap("multimodal_tower.out", &joint);
+        let pooled = tower.read_out(joint, self.cfg.pooling, pad_mask.as_ref());
+        let head_input = match self.cfg.form {
+            LfmimForm::Paper => pooled.clone(),
+            // Order of the concatenation in the released code: text, audio, vision, multimodal.
+            LfmimForm::Released => {
+                let unimodal = Modality::ALL
+                    .into_iter()
+                    .filter_map(|m| features.get(m.into()).clone());
+                Tensor::cat(unimodal.chain([pooled.clone()]).collect(), 1)
+            }
+        };
+        logits.multimodal = Some(tower.head.forward(head_input));
+        features.multimodal = Some(pooled);
         ModelOutput {
             logits,
             features,
             aux_losses: Vec::new(),
         }
+    }
+
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
     }
 
     fn state_key(&self, path: &str) -> String {

@@ -37,7 +37,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multimodal Dynamic Fusion Network",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Hu et al., MM-DFN: Multimodal Dynamic Fusion Network for Emotion Recognition in Conversations, ICASSP 2022",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -330,6 +330,10 @@ impl FusionModel for MmDfn {
         is_unused_graph_key(key)
             || key.starts_with("graph_model.speaker_embeddings.")
             || (!heard && key.starts_with("rnn_parties."))
+    }
+
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
     }
 }
 

@@ -36,7 +36,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Multimodal fused Graph Convolutional Network",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "Hu et al., MMGCN: Multimodal Fusion via Deep Graph Convolution Network for Emotion Recognition in Conversation, ACL-IJCNLP 2021",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -236,6 +236,10 @@ impl FusionModel for Mmgcn {
 
     fn is_unused_key(&self, key: &str) -> bool {
         is_unused_graph_key(key) || !self.cfg.speaker_embedding && key == SPEAKER_KEY
+    }
+
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
     }
 }
 

@@ -2,11 +2,28 @@
 
 pub mod bc_lstm;
 pub mod biddin;
+mod checks;
+pub mod cmath;
 pub mod dialoguegcn;
 pub mod dialoguernn;
+pub mod ef_transformer;
+pub mod hct;
+pub mod lf_transformer;
 pub mod lfmim;
+pub mod lmf;
+pub mod logistic;
+pub mod majority;
+pub mod mbt;
+pub mod mlf_dnn;
+pub mod mlmf;
 pub mod mm_dfn;
 pub mod mmgcn;
+pub mod mmsa;
+pub mod mtfn;
+pub mod mult;
+pub mod pmr;
+pub mod tfn;
+pub mod unimodal;
 pub mod utterance_mlp;
 
 use crate::batch::{Batch, InputSpec};
@@ -18,7 +35,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use trimer_core::error::nearest;
-use trimer_core::{HeadMap, Modality};
+use trimer_core::{Head, HeadMap, Modality};
 
 /// What a registry entry says about its model.
 #[derive(Debug, Serialize)]
@@ -31,7 +48,7 @@ pub struct ModelInfo {
     pub level: &'static str,
     /// Names of the modalities that it can read.
     pub modalities: &'static [&'static str],
-    /// `classification`, `regression`.
+    /// `classification`, `regression`, `binary` (several yes/no labels).
     pub tasks: &'static [&'static str],
     /// Where it was published.
     pub citation: &'static str,
@@ -61,14 +78,39 @@ pub enum Task {
     },
     /// A score; the output has width one.
     Regression,
+    /// Several independent yes/no labels; the output is two logits per label, no and yes (MulT's
+    /// IEMOCAP).
+    MultiBinary {
+        /// How many labels.
+        n_labels: usize,
+    },
 }
 
 impl Task {
+    /// The name in [`ModelInfo::tasks`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classification { .. } => "classification",
+            Self::Regression => "regression",
+            Self::MultiBinary { .. } => "binary",
+        }
+    }
+
     /// Width of a head's output.
     pub const fn n_outputs(self) -> usize {
         match self {
             Self::Classification { n_classes } => n_classes,
             Self::Regression => 1,
+            Self::MultiBinary { n_labels } => 2 * n_labels,
+        }
+    }
+
+    /// How many numbers a prediction has: a probability per class, a score, or the probability of
+    /// yes per label.
+    pub const fn n_predictions(self) -> usize {
+        match self {
+            Self::MultiBinary { n_labels } => n_labels,
+            Self::Classification { .. } | Self::Regression => self.n_outputs(),
         }
     }
 }
@@ -119,9 +161,33 @@ pub trait FusionModel: Module {
         Owner::from_prefix(path)
     }
 
+    /// Whether by its definition an utterance's output hangs on what else is in the batch.
+    fn mixes_batch(&self) -> bool {
+        false
+    }
+
+    /// Whether the model has the parameter at `path` by its definition, though no output hangs on it.
+    fn is_idle(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+
     /// The name of the parameter at `path` in the reference's `state_dict`.
     fn state_key(&self, path: &str) -> String {
         path.to_owned()
+    }
+
+    /// Whether [`Self::fit`] finds the best parameters at once, so that there are no epochs.
+    fn is_fitted_at_once(&self) -> bool {
+        false
+    }
+
+    /// The model fitted on the train split, given batch by batch in the corpus's order; `columns`
+    /// tells which label column each head answers to. Only called where
+    /// [`Self::is_fitted_at_once`].
+    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+        let _ = (batches, columns);
+        self
     }
 
     /// The shape in the reference's `state_dict` of a parameter of ours; differs from ours by axes
@@ -129,6 +195,12 @@ pub trait FusionModel: Module {
     fn state_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
         let _ = path;
         shape.to_vec()
+    }
+
+    /// Whether what lies under the pad mask can never change the output. Only then does the length
+    /// to which a batch is padded not matter.
+    fn ignores_padding(&self) -> bool {
+        false
     }
 
     /// Whether a key of the reference's `state_dict` never influences its output, so that a
@@ -250,11 +322,26 @@ macro_rules! registry {
             fn owner_of(&self, path: &str) -> Owner {
                 match self { $(Self::$variant(m) => m.owner_of(path)),+ }
             }
+            fn mixes_batch(&self) -> bool {
+                match self { $(Self::$variant(m) => m.mixes_batch()),+ }
+            }
+            fn is_idle(&self, path: &str) -> bool {
+                match self { $(Self::$variant(m) => m.is_idle(path)),+ }
+            }
             fn state_key(&self, path: &str) -> String {
                 match self { $(Self::$variant(m) => m.state_key(path)),+ }
             }
             fn state_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
                 match self { $(Self::$variant(m) => m.state_shape(path, shape)),+ }
+            }
+            fn is_fitted_at_once(&self) -> bool {
+                match self { $(Self::$variant(m) => m.is_fitted_at_once()),+ }
+            }
+            fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+                match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
+            fn ignores_padding(&self) -> bool {
+                match self { $(Self::$variant(m) => m.ignores_padding()),+ }
             }
             fn is_unused_key(&self, key: &str) -> bool {
                 match self { $(Self::$variant(m) => m.is_unused_key(key)),+ }
@@ -265,6 +352,21 @@ macro_rules! registry {
 
 registry! {
     Lfmim { "lfmim", lfmim::LfmimConfig, lfmim::Lfmim },
+    Lmf { "lmf", lmf::LmfConfig, lmf::Lmf },
+    Logistic { "logistic", logistic::LogisticConfig, logistic::Logistic },
+    Majority { "majority", majority::MajorityConfig, majority::Majority },
+    MlfDnn { "mlf_dnn", mlf_dnn::MlfDnnConfig, mlf_dnn::MlfDnn },
+    Mlmf { "mlmf", mlmf::MlmfConfig, mlmf::Mlmf },
+    Mtfn { "mtfn", mtfn::MtfnConfig, mtfn::Mtfn },
+    Tfn { "tfn", tfn::TfnConfig, tfn::Tfn },
+    Unimodal { "unimodal", unimodal::UnimodalConfig, unimodal::Unimodal },
+    Mult { "mult", mult::MultConfig, mult::Mult },
+    EfTransformer { "ef_transformer", ef_transformer::EfTransformerConfig, ef_transformer::EfTransformer },
+    LfTransformer { "lf_transformer", lf_transformer::LfTransformerConfig, lf_transformer::LfTransformer },
+    Pmr { "pmr", pmr::PmrConfig, pmr::Pmr },
+    Mbt { "mbt", mbt::MbtConfig, mbt::Mbt },
+    HctMg { "hct_mg", hct::HctMgConfig, hct::Hct },
+    HctDmg { "hct_dmg", hct::HctDmgConfig, hct::Hct },
     UtteranceMlp { "utterance_mlp", utterance_mlp::UtteranceMlpConfig, utterance_mlp::UtteranceMlp },
     BcLstm { "bc_lstm", bc_lstm::BcLstmConfig, bc_lstm::BcLstm },
     DialogueRnn { "dialoguernn", dialoguernn::DialogueRnnConfig, dialoguernn::DialogueRnn },
@@ -272,6 +374,7 @@ registry! {
     Mmgcn { "mmgcn", mmgcn::MmgcnConfig, mmgcn::Mmgcn },
     DialogueGcn { "dialoguegcn", dialoguegcn::DialogueGcnConfig, dialoguegcn::DialogueGcn },
     MmDfn { "mm_dfn", mm_dfn::MmDfnConfig, mm_dfn::MmDfn },
+    Cmath { "cmath", cmath::CmathConfig, cmath::Cmath },
 }
 
 /// Refuses an input that is arranged for models of the other level.

@@ -21,7 +21,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Utterance classifier without context",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    tasks: &["classification", "regression", "binary"],
     citation: "baseline of this toolkit",
     reconstruction: false,
     presets: &["default"],

@@ -19,13 +19,15 @@ use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskChoice {
-    /// Classes where the corpus has them, else scores.
+    /// Classes where the corpus has them, else scores, else yes/no labels.
     #[default]
     Auto,
     /// Classes.
     Classification,
     /// Scores.
     Regression,
+    /// Several independent yes/no labels.
+    Binary,
 }
 
 /// How features are read.
@@ -120,6 +122,27 @@ pub enum Select {
     Last,
 }
 
+/// The split that chooses the epoch, with [`Select::Best`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectOn {
+    /// Validation: what a table may rest on.
+    #[default]
+    Valid,
+    /// Test: only to show by how much that inflates a score; every result is stamped.
+    Test,
+}
+
+impl SelectOn {
+    /// The split itself.
+    pub const fn split(self) -> Split {
+        match self {
+            Self::Valid => Split::Valid,
+            Self::Test => Split::Test,
+        }
+    }
+}
+
 /// How the model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,8 +165,15 @@ pub struct TrainConfig {
     pub unimodal_labels: UnimodalLabels,
     /// Weight of each head's loss (β of the LFMIM paper).
     pub beta: HeadMap<f64>,
+    /// Chance that an utterance of a training step loses a modality, drawn for each modality; one
+    /// always stays.
+    #[serde(default)]
+    pub modality_dropout: f64,
     /// Which epoch is kept.
     pub select: Select,
+    /// The split that chooses it; no recipe may say `test`, see [`Overrides::select_on`].
+    #[serde(default)]
+    pub select_on: SelectOn,
     /// Validation metric that selects; empty = `accuracy`, or `mae` for scores.
     pub select_metric: String,
     /// Head whose metric selects.
@@ -175,7 +205,9 @@ impl Default for TrainConfig {
                 vision: 1.0,
                 multimodal: 1.0,
             },
+            modality_dropout: 0.0,
             select: Select::Best,
+            select_on: SelectOn::Valid,
             select_metric: String::new(),
             select_head: Head::Multimodal,
             patience: 0,
@@ -214,6 +246,7 @@ impl TrainConfig {
         check_range("train.lr", self.lr, 1e-12, 10.0)?;
         check_range("train.clip_norm", self.clip_norm, 0.0, 1e9)?;
         check_range("train.label_smoothing", self.label_smoothing, 0.0, 0.99)?;
+        check_range("train.modality_dropout", self.modality_dropout, 0.0, 1.0)?;
         for (head, beta) in self.beta.iter() {
             check_range(&format!("train.beta.{head}"), *beta, 0.0, 1e3)?;
         }
@@ -234,7 +267,7 @@ impl TrainConfig {
     /// When the metric cannot select for this task.
     pub fn selector(&self, task: Task) -> Result<(&'static str, bool)> {
         let known: &[(&'static str, bool)] = match task {
-            Task::Classification { .. } => &SELECT_CLASSIFICATION,
+            Task::Classification { .. } | Task::MultiBinary { .. } => &SELECT_CLASSIFICATION,
             Task::Regression => &SELECT_REGRESSION,
         };
         if self.select_metric.is_empty() {
@@ -255,6 +288,30 @@ impl TrainConfig {
     }
 }
 
+/// How the settings of a run were found; written by `trimer tune` into its recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TuningRecord {
+    /// `random` or `halving`.
+    pub method: String,
+    /// The split on which trials were compared.
+    pub split: String,
+    /// By which metric of which head.
+    pub metric: String,
+    /// How many settings were tried.
+    pub trials: usize,
+    /// Epochs that all trials took together.
+    pub epochs: usize,
+    /// Seed of the search.
+    pub seed: u64,
+    /// Value of the best trial on `split`.
+    pub value: f64,
+    /// Name of the corpus.
+    pub corpus: String,
+    /// Fingerprint of the corpus.
+    pub corpus_fingerprint: String,
+}
+
 /// A fully resolved run: everything that its result depends on, beside the corpus itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,7 +322,7 @@ pub struct RunConfig {
     pub corpus_fingerprint: String,
     /// Where it was, as given.
     pub corpus_path: std::path::PathBuf,
-    /// Names of the classes; empty for scores.
+    /// Names of the classes, or of the yes/no labels; empty for scores.
     pub classes: Vec<String>,
     /// Lowest and highest score, when scores are predicted.
     pub score_range: Vec<f32>,
@@ -287,6 +344,9 @@ pub struct RunConfig {
     pub data: DataConfig,
     /// How the model is trained.
     pub train: TrainConfig,
+    /// How the settings were found, when a search found them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<TuningRecord>,
 }
 
 impl RunConfig {
@@ -311,6 +371,23 @@ impl RunConfig {
             return Err(NnError::ConfigRange {
                 key: "task.n_classes".into(),
                 value: n.to_string(),
+                expected: format!("the number of `classes`, {}", self.classes.len()),
+            });
+        }
+        let info = self.model.info();
+        if !info.tasks.contains(&self.task.name()) {
+            return Err(NnError::ConfigRange {
+                key: "data.task".into(),
+                value: format!("\"{}\"", self.task.name()),
+                expected: format!("what `{}` can learn: {}", info.id, info.tasks.join(", ")),
+            });
+        }
+        if let Task::MultiBinary { n_labels } = self.task
+            && (n_labels == 0 || n_labels != self.classes.len())
+        {
+            return Err(NnError::ConfigRange {
+                key: "task.n_labels".into(),
+                value: n_labels.to_string(),
                 expected: format!("the number of `classes`, {}", self.classes.len()),
             });
         }
@@ -346,6 +423,11 @@ pub struct Overrides {
     pub data: toml::Table,
     /// Keys of [`TrainConfig`].
     pub train: toml::Table,
+    /// Where the recipe comes from a search: what it rests on.
+    pub tuning: Option<TuningRecord>,
+    /// The split that selects. It is no key of a recipe, so that nobody selects on test without
+    /// having said so on the command line.
+    pub select_on: SelectOn,
 }
 
 impl Overrides {
@@ -356,6 +438,14 @@ impl Overrides {
     pub fn from_table(table: toml::Table) -> Result<Self> {
         let mut all = Self::default();
         for (name, value) in table {
+            if name == "tuning" {
+                let record = value.try_into().map_err(|e| NnError::ConfigType {
+                    key: name,
+                    reason: format!("{e}"),
+                })?;
+                all.tuning = Some(record);
+                continue;
+            }
             let slot = match name.as_str() {
                 "model" => &mut all.model,
                 "data" => &mut all.data,
@@ -392,6 +482,10 @@ impl Overrides {
         ] {
             merge_tables(mine, theirs);
         }
+        self.tuning = other.tuning.or_else(|| self.tuning.take());
+        if other.select_on == SelectOn::Test {
+            self.select_on = SelectOn::Test;
+        }
     }
 
     /// Resolves everything against a corpus.
@@ -420,7 +514,9 @@ impl Overrides {
             .unwrap_or_else(|| "lfmim".into());
         let model = ModelConfig::resolve(&id, preset.as_deref(), &self.model)?;
         let data: DataConfig = overlay("data", &DataConfig::default(), &self.data)?;
-        let train: TrainConfig = overlay("train", &TrainConfig::default(), &self.train)?;
+        let mut train: TrainConfig = overlay("train", &TrainConfig::default(), &self.train)?;
+        settle_selection(&mut train, self.select_on)?;
+        check_tuning(self.tuning.as_ref())?;
         train.check()?;
         data.check()?;
         let info = corpus.info();
@@ -484,7 +580,47 @@ impl Overrides {
             model,
             data,
             train,
+            tuning: self.tuning,
         })
+    }
+}
+
+/// Puts the selecting split in; only [`Overrides::select_on`] may make it test.
+fn settle_selection(train: &mut TrainConfig, select_on: SelectOn) -> Result<()> {
+    let refuse = |key: &str, value: &str, expected: &str| {
+        Err(NnError::ConfigRange {
+            key: key.into(),
+            value: value.into(),
+            expected: expected.into(),
+        })
+    };
+    if train.select_on == SelectOn::Test {
+        return refuse(
+            "train.select_on",
+            "\"test\"",
+            "`valid`; selecting on test has to be said with `--select-on test`",
+        );
+    }
+    if select_on == SelectOn::Test && train.select == Select::Last {
+        return refuse(
+            "train.select",
+            "\"last\"",
+            "`best` with `--select-on test`: the last epoch is not selected at all",
+        );
+    }
+    train.select_on = select_on;
+    Ok(())
+}
+
+/// Refuses settings that were not found on validation.
+fn check_tuning(tuning: Option<&TuningRecord>) -> Result<()> {
+    match tuning {
+        Some(record) if record.split != Split::Valid.as_str() => Err(NnError::ConfigRange {
+            key: "tuning.split".into(),
+            value: format!("\"{}\"", record.split),
+            expected: "\"valid\": settings that were chosen on another split show nothing".into(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -524,11 +660,11 @@ fn check_selection(
         });
     }
     let column = *columns.get(head);
-    if train.select == Select::Best && labelled_rows(corpus, Split::Valid, task, column).is_empty()
-    {
+    let split = train.select_on.split();
+    if train.select == Select::Best && labelled_rows(corpus, split, task, column).is_empty() {
         return Err(NnError::Corpus {
             reason: format!(
-                "no utterance of the valid split of `{}` has a {column} {}: there is nothing to select on",
+                "no utterance of the {split} split of `{}` has a {column} {}: there is nothing to select on",
                 corpus.info().name,
                 if task == Task::Regression { "score" } else { "label" },
             ),
@@ -571,6 +707,15 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         (TaskChoice::Auto | TaskChoice::Regression, _, Some(range)) => {
             Ok((Task::Regression, Vec::new(), range.to_vec()))
         }
+        (TaskChoice::Binary, _, _) | (TaskChoice::Auto, [], None) if !space.binary.is_empty() => {
+            let n_labels = space.binary.len();
+            let task = Task::MultiBinary { n_labels };
+            Ok((task, space.binary.clone(), Vec::new()))
+        }
+        (TaskChoice::Binary, _, _) => lacks(
+            "no yes/no labels",
+            "predict classes with `--set data.task=classification`, or scores with `--set data.task=regression`",
+        ),
         (TaskChoice::Classification, [], Some(_)) => lacks(
             "scores but no classes",
             "predict scores with `--set data.task=regression`, or import with `--classes 5`",
@@ -585,7 +730,7 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         ),
         (TaskChoice::Auto | TaskChoice::Classification, [], _) => lacks(
             "no labels that a model can learn",
-            "it needs classes or scores; independent yes/no labels are not supported yet",
+            "it needs classes, scores, or yes/no labels (`--set data.task=binary`)",
         ),
     }
 }

@@ -8,6 +8,6 @@ pub mod run;
 pub mod schedule;
 pub mod trainer;
 
-pub use config::{Overrides, RunConfig, TrainConfig};
-pub use run::{Outcome, RunDir, train_run};
+pub use config::{Overrides, RunConfig, SelectOn, TrainConfig, TuningRecord};
+pub use run::{Inflation, Outcome, RunDir, train_run, train_without_test};
 pub use trainer::{EpochReport, Observer, StepReport};

@@ -17,6 +17,8 @@ pub struct Objective {
     beta: HeadMap<f64>,
     cross_entropy: HeadMap<CrossEntropy>,
     regression: RegressionLoss,
+    /// Yes/no labels by row of the corpus; empty with other tasks.
+    binary: Vec<Vec<bool>>,
 }
 
 impl Objective {
@@ -41,6 +43,13 @@ impl Objective {
             beta: cfg.beta,
             cross_entropy,
             regression: cfg.regression_loss,
+            binary: match task {
+                Task::MultiBinary { .. } => {
+                    let rows = corpus.utterances().iter();
+                    rows.map(|u| u.binary.clone()).collect()
+                }
+                Task::Classification { .. } | Task::Regression => Vec::new(),
+            },
         }
     }
 
@@ -52,6 +61,7 @@ impl Objective {
             beta: cfg.beta,
             cross_entropy: HeadMap::default(),
             regression: cfg.regression_loss,
+            binary: Vec::new(),
         }
     }
 
@@ -72,8 +82,24 @@ impl Objective {
                     Reduction::Mean,
                 ),
                 Task::Regression => self.regression(logits, batch.scores.get(column)),
+                Task::MultiBinary { n_labels } => {
+                    let targets = self.decisions(column, batch, n_labels);
+                    let rows = logits.reshape([batch.len() * n_labels, 2]);
+                    self.cross_entropy
+                        .get(head)
+                        .forward(rows, &targets, Reduction::Mean)
+                }
             })
         })
+    }
+
+    /// The class, no or yes, of each utterance and label: `[utterance * label]`.
+    fn decisions(&self, column: Head, batch: &Batch, n_labels: usize) -> Vec<Option<u32>> {
+        let of = |row: &usize| {
+            let known = self.binary.get(*row).filter(|_| column == Head::Multimodal);
+            (0..n_labels).map(move |k| Some(u32::from(*known?.get(k)?)))
+        };
+        batch.indices.iter().flat_map(of).collect()
     }
 
     /// The weighted sum of the heads' losses, `[1]`; `None` when the model has no head.
@@ -124,6 +150,9 @@ pub fn label_columns(
             rows.iter().any(|&i| match task {
                 Task::Classification { .. } => utterances[i].labels.get(head).is_some(),
                 Task::Regression => utterances[i].scores.get(head).is_some(),
+                Task::MultiBinary { .. } => {
+                    head == Head::Multimodal && !utterances[i].binary.is_empty()
+                }
             })
         };
         match choice {

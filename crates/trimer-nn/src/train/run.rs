@@ -14,23 +14,26 @@
 //!     predictions-valid.parquet, predictions-test.parquet
 //! ```
 
-use super::config::{RunConfig, Select};
+use super::config::{RunConfig, Select, SelectOn, TuningRecord};
 use super::events::{Scalar, encode};
 use super::objective::label_columns;
 use super::trainer::{BEST, Ended, LOG, Observer, Rows, Trainer, now, read_log, score_range};
 use super::{checkpoint, config::UnimodalLabels};
+use crate::batch::Batch;
 use crate::conversation;
+use crate::corrupt::Corruption;
 use crate::data::Loader;
 use crate::error::{NnError, Result};
 use crate::files::{partial, write_atomic};
 use crate::models::{AnyModel, Task};
 use crate::predict::{
-    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict, predict_online,
+    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_online, predict_with,
 };
 use crate::predictions_file;
 use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +74,65 @@ pub struct Protocol {
     pub selected_by: String,
     /// Each time the test split was opened: seconds since 1970 and by which command.
     pub test_opened: Vec<TestOpened>,
+    /// The epoch that was kept, by seed; filled when training is over.
+    #[serde(default)]
+    pub selected_epochs: BTreeMap<u64, usize>,
+    /// How the settings were found, when a search found them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<TuningRecord>,
+    /// What selecting on test has added to the score; only of a run that did so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inflation: Option<Inflation>,
+}
+
+impl Protocol {
+    /// What must stand over every result of a run that selected on test.
+    pub fn stamp(&self) -> Option<String> {
+        if self.selected_on != Split::Test.as_str() {
+            return None;
+        }
+        let by = self.inflation.as_ref().map_or_else(String::new, |i| {
+            format!("; that adds {:+.4} to its {}", i.gain(), i.metric)
+        });
+        Some(format!(
+            "SELECTED ON TEST: the epoch was chosen on the split that is judged{by}"
+        ))
+    }
+}
+
+/// The selecting metric on test at the epoch that test chose and at the one that validation would
+/// have chosen, both of the same training, by seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inflation {
+    /// The metric, of [`super::TrainConfig::select_head`].
+    pub metric: String,
+    /// One entry per seed.
+    pub seeds: BTreeMap<u64, Chosen>,
+}
+
+/// What the two splits chose.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Epoch that is best on test.
+    pub test_epoch: usize,
+    /// Epoch that is best on validation.
+    pub valid_epoch: usize,
+    /// The metric on test at the first of them.
+    pub at_test_epoch: f64,
+    /// The metric on test at the second.
+    pub at_valid_epoch: f64,
+}
+
+impl Inflation {
+    /// The difference, mean over seeds.
+    pub fn gain(&self) -> f64 {
+        let gains: Vec<f64> = self
+            .seeds
+            .values()
+            .map(|c| c.at_test_epoch - c.at_valid_epoch)
+            .collect();
+        trimer_core::stats::mean(&gains)
+    }
 }
 
 /// One opening of the test split.
@@ -81,9 +143,6 @@ pub struct TestOpened {
     /// The command.
     pub by: String,
 }
-
-/// [`predict`] or [`predict_online`].
-type PredictFn = fn(&AnyModel, &Loader<'_>, &[usize], Task, usize, &Device) -> Predictions;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,7 +211,7 @@ impl RunDir {
             Select::Best => {
                 let (metric, _) = train.selector(self.config.task)?;
                 (
-                    Split::Valid.to_string(),
+                    train.select_on.split().to_string(),
                     format!("{metric} of the {} head", train.select_head),
                 )
             }
@@ -163,6 +222,9 @@ impl RunDir {
             selected_on,
             selected_by,
             test_opened: Vec::new(),
+            selected_epochs: BTreeMap::new(),
+            tuning: self.config.tuning.clone(),
+            inflation: None,
         };
         self.write(PROTOCOL, &pretty(&protocol))?;
         // Last: a directory with a configuration is a run.
@@ -225,6 +287,87 @@ impl RunDir {
             wall_time: now(),
             by: by.into(),
         });
+        self.write(PROTOCOL, &pretty(&protocol))
+    }
+
+    /// Refuses a run that selected on test, unless the caller was told to accept it.
+    ///
+    /// # Errors
+    /// Names the run and how to look at it all the same.
+    pub fn check_selection(&self, accept_test: bool) -> Result<()> {
+        if accept_test || self.config.train.select_on == SelectOn::Valid {
+            return Ok(());
+        }
+        Err(NnError::Run {
+            path: self.path.clone(),
+            reason: "the run selected its epoch on the test split: its test scores show nothing"
+                .into(),
+            hint: "train it with selection on validation; `--select-on test` shows it all the same, stamped, and by how much its score is inflated".into(),
+        })
+    }
+
+    /// The epoch that each seed kept, from its log; seeds without one are left out.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn selected_epochs(&self) -> Result<BTreeMap<u64, usize>> {
+        let mut epochs = BTreeMap::new();
+        for &seed in &self.config.seeds {
+            if !self.seed_dir(seed).join(LOG).exists() {
+                continue;
+            }
+            if let Some(best) = self.log(seed)?.iter().rfind(|r| r.is_best) {
+                epochs.insert(seed, best.epoch);
+            }
+        }
+        Ok(epochs)
+    }
+
+    /// What selecting on test has added; `None` for a run that did not, or that has no test scores.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn inflation(&self) -> Result<Option<Inflation>> {
+        let train = &self.config.train;
+        if train.select_on != SelectOn::Test {
+            return Ok(None);
+        }
+        let (metric, higher) = train.selector(self.config.task)?;
+        let mut seeds = BTreeMap::new();
+        for &seed in &self.config.seeds {
+            let log = self.log(seed)?;
+            let value = |heads: &super::trainer::Logged| {
+                heads.get(train.select_head).as_ref()?.get(metric)?.as_f64()
+            };
+            let on_test = |r: &super::EpochReport| r.test.as_ref().and_then(value);
+            let test = first_best(log.iter().map(on_test), higher);
+            let valid = first_best(log.iter().map(|r| value(&r.valid)), higher);
+            let (Some(test), Some(valid)) = (test, valid) else {
+                continue;
+            };
+            if let (Some(at_test_epoch), Some(at_valid_epoch)) =
+                (on_test(&log[test]), on_test(&log[valid]))
+            {
+                let chosen = Chosen {
+                    test_epoch: log[test].epoch,
+                    valid_epoch: log[valid].epoch,
+                    at_test_epoch,
+                    at_valid_epoch,
+                };
+                seeds.insert(seed, chosen);
+            }
+        }
+        Ok((!seeds.is_empty()).then(|| Inflation {
+            metric: metric.into(),
+            seeds,
+        }))
+    }
+
+    /// Writes down what selection came to.
+    fn note_selection(&self) -> Result<()> {
+        let mut protocol = self.protocol()?;
+        protocol.selected_epochs = self.selected_epochs()?;
+        protocol.inflation = self.inflation()?;
         self.write(PROTOCOL, &pretty(&protocol))
     }
 
@@ -334,7 +477,7 @@ impl RunDir {
         rows: &[usize],
         device: &Device,
     ) -> Result<Predictions> {
-        self.predict_with(predict, seed, corpus, rows, device)
+        self.predict_prepared(seed, corpus, rows, device, &|batch| batch)
     }
 
     /// As [`Self::predict`], each utterance from what was said before it.
@@ -358,16 +501,33 @@ impl RunDir {
                 hint: "such a model never sees what follows; leave `--online` out".into(),
             });
         }
-        self.predict_with(predict_online, seed, corpus, rows, device)
+        self.with_model(seed, corpus, device, |model, loader, plain| {
+            let cfg = &self.config;
+            predict_online(model, loader, rows, cfg.task, cfg.train.batch_size, plain)
+        })
     }
 
-    fn predict_with(
+    fn predict_prepared(
         &self,
-        predict: PredictFn,
         seed: u64,
         corpus: &Corpus,
         rows: &[usize],
         device: &Device,
+        prepare: &dyn Fn(Batch) -> Batch,
+    ) -> Result<Predictions> {
+        self.with_model(seed, corpus, device, |model, loader, plain| {
+            let cfg = &self.config;
+            let batch_size = cfg.train.batch_size;
+            predict_with(model, loader, rows, cfg.task, batch_size, plain, prepare)
+        })
+    }
+
+    fn with_model(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        device: &Device,
+        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> Predictions,
     ) -> Result<Predictions> {
         let plain = device.clone().inner();
         let cfg = &self.config;
@@ -378,14 +538,22 @@ impl RunDir {
             input: &cfg.input,
             normaliser: &normaliser,
         };
-        Ok(predict(
-            &model.valid(),
-            &loader,
-            rows,
-            cfg.task,
-            cfg.train.batch_size,
-            &plain,
-        ))
+        Ok(predict(&model.valid(), &loader, &plain))
+    }
+
+    /// As [`Self::predict`], with the features changed before the model sees them.
+    ///
+    /// # Errors
+    /// As [`Self::predict`].
+    pub fn predict_corrupted(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        corruption: &Corruption,
+        device: &Device,
+    ) -> Result<Predictions> {
+        self.predict_prepared(seed, corpus, rows, device, &|batch| corruption.apply(batch))
     }
 
     fn predictions_path(&self, seed: u64, split: Split) -> PathBuf {
@@ -437,11 +605,44 @@ impl RunDir {
             .iter()
             .map(|seed| self.predictions(*seed, corpus, split, device))
             .collect::<Result<Vec<_>>>()?;
-        let all: Vec<&Predictions> = all.iter().collect();
+        self.judge_predictions(corpus, &all, *columns, options)
+    }
+
+    /// As [`Self::evaluate`], with the features changed before the model sees them.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn evaluate_corrupted(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        corruption: &Corruption,
+        device: &Device,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        check_labels(&self.config, corpus)?;
+        let rows = labelled_rows_of_any(corpus, split, self.config.task);
+        let all = self
+            .config
+            .seeds
+            .iter()
+            .map(|seed| self.predict_corrupted(*seed, corpus, &rows, corruption, device))
+            .collect::<Result<Vec<_>>>()?;
+        self.judge_predictions(corpus, &all, self.columns(corpus), options)
+    }
+
+    fn judge_predictions(
+        &self,
+        corpus: &Corpus,
+        seeds: &[Predictions],
+        columns: HeadMap<Head>,
+        options: &EvaluationOptions,
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        let seeds: Vec<&Predictions> = seeds.iter().collect();
         evaluate(
             corpus,
-            &all,
-            columns,
+            &seeds,
+            &columns,
             self.config.task,
             &self.config.classes,
             score_range(&self.config),
@@ -491,6 +692,13 @@ fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
                 theirs => format!("`{}`", theirs.join("`, `")),
             },
         ),
+        Task::MultiBinary { .. } if space.binary != cfg.classes => refuse(
+            format!("the yes/no labels `{}`", cfg.classes.join("`, `")),
+            match &space.binary[..] {
+                [] => "none".into(),
+                theirs => format!("`{}`", theirs.join("`, `")),
+            },
+        ),
         Task::Regression if space.score.is_none() => refuse("scores".into(), "none".into()),
         _ => Ok(()),
     }
@@ -507,14 +715,50 @@ pub fn train_run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let cfg = &run.config;
     let _lock = lock(run)?;
+    match train_seeds(run, corpus, device, stop, observer)? {
+        Outcome::Finished => judge(run, corpus, device, stop, observer),
+        Outcome::Interrupted => Ok(Outcome::Interrupted),
+    }
+}
+
+/// As [`train_run`] without the judgement at the end: test stays closed. For searches.
+///
+/// # Errors
+/// As [`train_run`]; also for a run that selects on test.
+pub fn train_without_test(
+    run: &RunDir,
+    corpus: &Corpus,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    run.check_selection(false)?;
+    let _lock = lock(run)?;
+    train_seeds(run, corpus, device, stop, observer)
+}
+
+fn train_seeds(
+    run: &RunDir,
+    corpus: &Corpus,
+    device: &Device,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let cfg = &run.config;
     warn_about_labels(cfg, corpus, observer);
     let any = |split| labelled_rows_of_any(corpus, split, cfg.task);
     let rows = Rows {
         train: any(Split::Train),
         valid: any(Split::Valid),
+        test: match cfg.train.select_on {
+            SelectOn::Valid => Vec::new(),
+            SelectOn::Test => any(Split::Test),
+        },
     };
+    if cfg.train.select_on == SelectOn::Test && run.protocol()?.test_opened.is_empty() {
+        run.note_test_opened("selection on test")?;
+    }
     for &seed in &cfg.seeds {
         let dir = run.seed_dir(seed);
         fs::create_dir_all(&dir).map_err(NnError::io("create", &dir))?;
@@ -533,7 +777,20 @@ pub fn train_run(
             return Ok(Outcome::Interrupted);
         }
     }
-    judge(run, corpus, device, stop, observer)
+    Ok(Outcome::Finished)
+}
+
+/// The place of the best value, the first of equals; values that do not exist are passed over.
+fn first_best(values: impl Iterator<Item = Option<f64>>, higher: bool) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (i, value) in values.enumerate() {
+        let Some(value) = value else { continue };
+        let better = |old: f64| if higher { value > old } else { value < old };
+        if best.is_none_or(|(_, old)| better(old)) {
+            best = Some((i, value));
+        }
+    }
+    best.map(|(i, _)| i)
 }
 
 /// Keeps a second process from training the same run; the system frees the lock with its holder.
@@ -560,6 +817,7 @@ fn judge(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     let cfg = &run.config;
+    run.note_selection()?;
     let mut results = serde_json::Map::new();
     for split in [Split::Valid, Split::Test] {
         let rows = labelled_rows_of_any(corpus, split, cfg.task);

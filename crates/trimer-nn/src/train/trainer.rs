@@ -1,10 +1,11 @@
 //! The only training loop.
 
 use super::checkpoint::{self, Progress};
-use super::config::{RunConfig, Select};
-use super::objective::Objective;
+use super::config::{RunConfig, Select, SelectOn};
+use super::objective::{Objective, label_columns};
 use super::schedule::Shape;
 use crate::conversation::Order;
+use crate::corrupt::drop_modalities;
 use crate::data::{Loader, Normaliser};
 use crate::error::{NnError, Result};
 use crate::models::{AnyModel, FusionModel};
@@ -41,6 +42,9 @@ pub struct StepReport {
     pub samples_per_s: f64,
 }
 
+/// The metrics of an epoch, per head, as they are logged.
+pub type Logged = HeadMap<Option<serde_json::Map<String, serde_json::Value>>>;
+
 /// After an epoch: one line of `log.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
@@ -55,8 +59,11 @@ pub struct EpochReport {
     /// Loss per head, mean over the epoch.
     pub train_losses: HeadMap<Option<f64>>,
     /// Validation metrics per head.
-    pub valid: HeadMap<Option<serde_json::Map<String, serde_json::Value>>>,
-    /// The selecting metric's value; absent without a validation split.
+    pub valid: Logged,
+    /// Test metrics per head; only of a run that selects on test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Logged>,
+    /// The selecting metric's value on the selecting split; absent where it has none.
     pub selector: Option<f64>,
     /// Whether this is the best epoch so far.
     pub is_best: bool,
@@ -117,6 +124,8 @@ pub struct Rows {
     pub train: Vec<usize>,
     /// Choices are made on them.
     pub valid: Vec<usize>,
+    /// Empty, unless the run was told to select on test.
+    pub test: Vec<usize>,
 }
 
 /// How a seed's training ended.
@@ -149,7 +158,11 @@ impl Trainer<'_> {
     /// When files cannot be read or written, or the loss stops being a number.
     pub fn train(&self, observer: &mut dyn Observer) -> Result<Ended> {
         let mut state = self.start(observer)?;
-        if self.config.train.epochs == 0 && !state.progress.finished {
+        let at_once = state.model.is_fitted_at_once();
+        if at_once && !state.progress.finished {
+            state = self.fit_at_once(state, observer);
+        }
+        if (at_once || self.config.train.epochs == 0) && !state.progress.finished {
             checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &[])?;
             state.progress.finished = true;
             self.save(&state)?;
@@ -166,6 +179,27 @@ impl Trainer<'_> {
             }
         }
         Ok(Ended::Finished)
+    }
+
+    /// Models with a closed solution see the train split once, in the corpus's order.
+    fn fit_at_once(&self, mut state: State, observer: &mut dyn Observer) -> State {
+        let cfg = self.config;
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &cfg.input,
+            normaliser: &state.normaliser,
+        };
+        let rows = &self.rows.train;
+        let columns = label_columns(cfg.train.unimodal_labels, cfg.task, self.corpus, rows);
+        let plain = self.device.clone().inner();
+        let mut batches = rows.chunks(256).map(|rows| loader.batch(rows, &plain));
+        state.model = state.model.fit(&mut batches, &columns);
+        observer.message(&format!(
+            "seed {}: fitted at once on {} utterances; there are no epochs",
+            self.seed,
+            rows.len()
+        ));
+        state
     }
 
     fn start(&self, observer: &mut dyn Observer) -> Result<State> {
@@ -298,7 +332,9 @@ impl Trainer<'_> {
         };
         let batch = loader.batch(rows, self.device);
         let progress = &mut state.progress;
-        let mut recorder = Recorder::train(mix(self.seed).wrapping_add(mix(progress.global_step)));
+        let step_seed = mix(self.seed).wrapping_add(mix(progress.global_step));
+        let batch = drop_modalities(batch, cfg.modality_dropout, step_seed);
+        let mut recorder = Recorder::train(step_seed);
         let output = state.model.forward(&batch, &mut recorder);
         let losses = objective.losses(&output, &batch);
         let Some(total) = objective.total(&losses, &output.aux_losses) else {
@@ -340,8 +376,13 @@ impl Trainer<'_> {
     ) -> Result<()> {
         let cfg = &self.config.train;
         let (selector, higher) = cfg.selector(self.config.task)?;
-        let valid = self.validate(state, objective)?;
-        let value = valid
+        let valid = self.validate(state, objective, &self.rows.valid)?;
+        let test = self.validate(state, objective, &self.rows.test)?;
+        let deciding = match cfg.select_on {
+            SelectOn::Valid => &valid,
+            SelectOn::Test => &test,
+        };
+        let value = deciding
             .get(cfg.select_head)
             .as_ref()
             .and_then(|m| m.scalar(selector));
@@ -376,6 +417,8 @@ impl Trainer<'_> {
             train_loss: p.total_sum / p.seen.max(1) as f64,
             train_losses: mean_losses(p),
             valid: valid.map(|_, m| m.map(|m| without_intervals(&m))),
+            test: (cfg.select_on == SelectOn::Test)
+                .then(|| test.map(|_, m| m.map(|m| without_intervals(&m)))),
             selector: value,
             is_best,
             wall_time: now(),
@@ -383,7 +426,8 @@ impl Trainer<'_> {
         };
         if cfg.select == Select::Best && p.best.is_none() && p.epoch == 1 {
             observer.warning(&format!(
-                "valid {selector} of the {} head has no value after epoch 1; until it has one, the latest epoch is kept",
+                "{} {selector} of the {} head has no value after epoch 1; until it has one, the latest epoch is kept",
+                cfg.select_on.split(),
                 cfg.select_head
             ));
         }
@@ -405,8 +449,13 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn validate(&self, state: &State, objective: &Objective) -> Result<HeadMap<Option<Metrics>>> {
-        if self.rows.valid.is_empty() {
+    fn validate(
+        &self,
+        state: &State,
+        objective: &Objective,
+        rows: &[usize],
+    ) -> Result<HeadMap<Option<Metrics>>> {
+        if rows.is_empty() {
             return Ok(HeadMap::default());
         }
         let cfg = self.config;
@@ -419,7 +468,7 @@ impl Trainer<'_> {
         let predictions = predict(
             &state.model.valid(),
             &loader,
-            &self.rows.valid,
+            rows,
             cfg.task,
             cfg.train.batch_size,
             &plain,

@@ -2,13 +2,17 @@
 
 pub mod bar;
 pub mod confusion;
+pub mod heat;
 pub mod line;
 pub mod multiples;
+pub mod reliability;
 
 pub use bar::BarChart;
 pub use confusion::ConfusionMatrix;
+pub use heat::HeatMap;
 pub use line::{LineChart, Series};
 pub use multiples::SmallMultiples;
+pub use reliability::{ReliabilityBar, ReliabilityDiagram};
 
 use crate::{
     ReportError,

@@ -1,9 +1,11 @@
 //! All metrics that apply to a set of predictions, with bootstrap intervals, as one ordered map.
 
+mod binary;
 mod classification;
 mod compare;
 mod regression;
 
+pub use binary::evaluate_binary_seeds;
 pub use classification::{
     ClassificationPrediction, evaluate_classification, evaluate_classification_seeds,
 };

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""LFMIM's paper and released presets in PyTorch, as a worker that times what it is told to.
+
+    lfmim_torch.py [--preset paper|released] [--mode eager|compile] [--no-dropout] [--batch 24] [--threads 2]
+
+Reads one request per line, `train N`, `infer N` or `one N`, and answers with N times in seconds as a JSON list.
+`peak` answers with the most memory that the process ever held, `parameters` with their number.
+"""
+import argparse
+import json
+import math
+import resource
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+PRESETS = {
+    # widths and lengths of text, audio and vision, then d_model, heads, visual blocks per layer, learned tokens
+    "paper": ((768, 768, 512), (80, 100, 64), 128, 8, 1, 1),
+    "released": ((1024, 1024, 2048), (80, 50, 16), 1024, 16, 2, 4),
+}
+LAYERS, CLASSES = 4, 7
+
+
+def positions(time_steps, width):
+    frequency = torch.exp(-math.log(10000) / (width // 2 - 1) * torch.arange(width // 2))
+    angle = torch.outer(torch.arange(1, time_steps + 1).float(), frequency)
+    return torch.hstack([angle.sin(), angle.cos()])
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, width, heads, p):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+        self.attention = nn.MultiheadAttention(width, heads, dropout=p["attn"], batch_first=True)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.drop = nn.Dropout(p["mlp"])
+
+    def forward(self, x):
+        before_attn, after_attn, before_mlp, after_mlp = self.norms
+        h = before_attn(x)
+        h, _ = self.attention(h, h, h, need_weights=False)
+        x = x + after_attn(h)
+        h = self.narrow(self.drop(F.relu(self.wide(before_mlp(x)))))
+        return x + after_mlp(h)
+
+
+class Tower(nn.Module):
+    """One stream: its blocks, and what turns its states into logits."""
+
+    def __init__(self, steps, width, heads, blocks, p, head):
+        super().__init__()
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads, p) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Parameter(torch.rand(steps) / math.sqrt(steps))
+        layers = []
+        for i, o in zip(head, head[1:]):
+            layers += [nn.Linear(i, o), nn.ReLU()]
+        self.head = nn.Sequential(*layers[:-1])
+
+    def pool(self, states):
+        return torch.einsum("t,btd->bd", self.mix, self.norm(states))
+
+
+class Lfmim(nn.Module):
+    def __init__(self, preset, p):
+        super().__init__()
+        dims, lengths, d, heads, visual, tokens = PRESETS[preset]
+        self.released = preset == "released"
+        self.n_tokens, self.visual, self.p_embed = tokens, visual, p["embed"]
+        steps = [n + int(self.released) for n in lengths]
+        self.steps = steps
+        self.project = nn.ModuleList(nn.Linear(i, d) for i in dims)
+        head = [d, d // 2, 32, CLASSES]
+        per_layer = (1, 1, visual)
+        self.towers = nn.ModuleList(Tower(s, d, heads, LAYERS * n, p, head) for s, n in zip(steps, per_layer))
+        joint_head = [4 * d, 2 * d, 128, 64, CLASSES] if self.released else head
+        self.joint = Tower(tokens + sum(steps), d, heads, LAYERS, p, joint_head)
+        self.tokens = nn.Parameter(torch.randn(tokens, d) / math.sqrt(d))
+        if self.released:
+            self.cls = nn.ParameterList(nn.Parameter(torch.randn(1, d) / math.sqrt(d)) for _ in range(3))
+            self.embed_norms = nn.ModuleList(nn.ModuleList([nn.LayerNorm(d), nn.LayerNorm(d)]) for _ in range(4))
+            self.weights = nn.Parameter(torch.ones(1, 3, 2))
+        else:
+            self.weights = nn.Parameter(torch.ones(LAYERS, 3, 2))
+        for i, n in enumerate([*steps, tokens]):
+            self.register_buffer(f"positions_{i}", positions(n, d), persistent=False)
+
+    def embed(self, x, i):
+        table = getattr(self, f"positions_{i}")
+        if not self.released:
+            return F.dropout(x + table, self.p_embed, self.training)
+        before, after = self.embed_norms[i]
+        x = before(x * math.sqrt(x.shape[-1]))
+        x = x + table * (x[..., :1] != 0)
+        return after(F.dropout(x, self.p_embed, self.training))
+
+    def forward(self, inputs):
+        batch = inputs[0].shape[0]
+        states = []
+        for i, x in enumerate(inputs):
+            x = self.project[i](x)
+            if self.released:
+                x = torch.cat([self.cls[i].expand(batch, 1, -1), x], 1)
+            states.append(self.embed(x, i))
+        tokens = self.tokens.expand(batch, -1, -1)
+        if self.released:
+            tokens = self.embed(tokens, 3)
+        segments = None
+        for layer in range(LAYERS):
+            mixed = []
+            for i, state in enumerate(states):
+                if segments is not None:
+                    own, other = self.weights[layer if not self.released else 0, i]
+                    state = own * state + other * segments[i]
+                elif not self.released:
+                    state = self.weights[layer, i, 0] * state
+                mixed.append(state)
+            joint = self.joint.blocks[layer](torch.cat([tokens, *mixed], 1))
+            tokens, *segments = torch.split(joint, [self.n_tokens, *self.steps], 1)
+            for i, tower in enumerate(self.towers):
+                per_layer = self.visual if i == 2 else 1
+                for block in tower.blocks[layer * per_layer : (layer + 1) * per_layer]:
+                    states[i] = block(states[i])
+        pooled = [tower.pool(state) for tower, state in zip(self.towers, states)]
+        last = self.joint.pool(joint)
+        logits = [tower.head(x) for tower, x in zip(self.towers, pooled)]
+        return [*logits, self.joint.head(torch.cat([*pooled, last], 1) if self.released else last)]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--preset", choices=PRESETS, default="paper")
+    parser.add_argument("--mode", choices=("eager", "compile"), default="eager")
+    parser.add_argument("--no-dropout", action="store_true")
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    keep = 0.0 if args.no_dropout else 1.0
+    p = {"embed": 0.25 * keep, "attn": 0.2 * keep, "mlp": 0.1 * keep}
+    model = Lfmim(args.preset, p).to(args.device)
+    run = torch.compile(model) if args.mode == "compile" else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.005)
+    dims, lengths = PRESETS[args.preset][:2]
+    inputs = [torch.randn(args.batch, t, d, device=args.device) for t, d in zip(lengths, dims)]
+    labels = [torch.randint(CLASSES, (args.batch,), device=args.device) for _ in range(4)]
+    one = [x[:1] for x in inputs]
+
+    def train():
+        model.train()
+        optimizer.zero_grad()
+        loss = sum(F.cross_entropy(o, y) for o, y in zip(run(inputs), labels))
+        loss.backward()
+        optimizer.step()
+
+    def infer(x):
+        model.eval()
+        with torch.no_grad():
+            run(x)
+
+    work = {"train": train, "infer": lambda: infer(inputs), "one": lambda: infer(one)}
+    sync = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
+    for line in sys.stdin:
+        name, *count = line.split()
+        if name == "peak":
+            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        elif name == "parameters":
+            answer = sum(x.numel() for x in model.parameters())
+        else:
+            answer = []
+            for _ in range(int(count[0])):
+                sync()
+                start = time.perf_counter()
+                work[name]()
+                sync()
+                answer.append(time.perf_counter() - start)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

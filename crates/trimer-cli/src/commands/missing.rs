@@ -1,0 +1,176 @@
+//! `trimer eval --missing`: what a run loses without a modality, without frames, and in noise.
+
+use super::eval::Args;
+use crate::{ui, ui::Hinted};
+use serde::Serialize;
+use trimer_core::corpus::{Corpus, Split};
+use trimer_core::metrics::{EvaluationOptions, Metrics};
+use trimer_core::{Head, ModalitySet};
+use trimer_nn::burn::tensor::Device;
+use trimer_nn::corrupt::{Corruption, subsets};
+use trimer_nn::train::RunDir;
+
+/// One way of seeing the split, and what came of it.
+#[derive(Debug, Serialize)]
+struct Case {
+    /// Modalities that the model got.
+    keep: ModalitySet,
+    /// Share of the frames that were lost.
+    frame_loss: f64,
+    /// Ratio of signal to noise power in decibels; absent without noise.
+    snr_db: Option<f64>,
+    /// Metrics of the heads whose modality is there.
+    heads: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Judges a run on every subset of its modalities, with lost frames and with noise.
+pub(super) fn show(
+    run: &RunDir,
+    corpus: &Corpus,
+    split: Split,
+    args: &Args,
+    device: &Device,
+) -> anyhow::Result<()> {
+    let present = run.config.input.modalities();
+    if let Some(missing) = run.missing_modalities(corpus).iter().next() {
+        return Err(Hinted::new(
+            format!(
+                "the corpus `{}` has no {missing} features to take away",
+                corpus.info().name
+            ),
+            "judge on the corpus that the run was trained on",
+        )
+        .into());
+    }
+    let corruptions = corruptions(args, present)?;
+    let bar = ui::bar(corruptions.len() as u64, "conditions");
+    let mut cases = Vec::new();
+    let mut rows = Vec::new();
+    let names = main_metrics(run);
+    for corruption in corruptions {
+        let mut heads = run.evaluate_corrupted(
+            corpus,
+            split,
+            &corruption,
+            device,
+            &EvaluationOptions::default(),
+        )?;
+        for head in Head::ALL {
+            if head
+                .modality()
+                .is_some_and(|m| !corruption.keep.contains(m))
+            {
+                *heads.get_mut(head) = None;
+            }
+        }
+        rows.push(table_row(
+            &corruption,
+            present,
+            heads.multimodal.as_ref(),
+            names,
+        ));
+        let kept = heads.iter().filter_map(|(head, m)| {
+            Some((head.to_string(), serde_json::to_value(m.as_ref()?).ok()?))
+        });
+        cases.push(Case {
+            keep: corruption.keep,
+            frame_loss: corruption.frame_loss,
+            snr_db: corruption.snr_db,
+            heads: kept.collect(),
+        });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let protocol = run.protocol()?;
+    if args.json {
+        return ui::json(&serde_json::json!({
+            "stamp": protocol.stamp(),
+            "protocol": protocol,
+            "corpus": corpus.info().name,
+            "split": split,
+            "seeds": run.config.seeds,
+            "corruption_seed": args.corruption_seed,
+            "cases": cases,
+        }));
+    }
+    if let Some(stamp) = protocol.stamp() {
+        ui::data(&format!("{stamp}\n"));
+    }
+    ui::data(&format!(
+        "{} on `{}`, {split} split: the multimodal head with less than it was trained on\n",
+        run.config.model.info().id,
+        corpus.info().name
+    ));
+    let mut head = vec!["modalities", "frames lost", "noise"];
+    head.extend(names);
+    ui::data(&ui::table(&head, &rows));
+    Ok(())
+}
+
+const fn main_metrics(run: &RunDir) -> [&'static str; 2] {
+    if run.config.classes.is_empty() {
+        ["mae", "pearson"]
+    } else {
+        ["accuracy", "weighted_f1"]
+    }
+}
+
+fn table_row(
+    corruption: &Corruption,
+    present: ModalitySet,
+    metrics: Option<&Metrics>,
+    names: [&str; 2],
+) -> Vec<String> {
+    let kept = present.iter().filter(|m| corruption.keep.contains(*m));
+    let kept: ModalitySet = kept.collect();
+    let mut cells = vec![
+        kept.to_string(),
+        if corruption.frame_loss > 0.0 {
+            format!("{:.0} %", 100.0 * corruption.frame_loss)
+        } else {
+            "-".into()
+        },
+        corruption
+            .snr_db
+            .map_or_else(|| "-".into(), |snr| format!("{snr} dB")),
+    ];
+    cells
+        .extend(names.map(|name| metrics.map_or_else(String::new, |m| super::eval::cell(m, name))));
+    cells
+}
+
+/// Subsets first, then lost frames, then noise, each with all modalities.
+fn corruptions(args: &Args, present: ModalitySet) -> anyhow::Result<Vec<Corruption>> {
+    let refuse = |what: &str, value: f64, expected: &str| {
+        Err(Hinted::new(
+            format!("`{what} {value}` is out of range; expected {expected}"),
+            "several values are divided by commas: `--frame-loss 0.2,0.5`",
+        )
+        .into())
+    };
+    let base = Corruption {
+        keep: present,
+        seed: args.corruption_seed,
+        ..Corruption::NONE
+    };
+    let mut all: Vec<Corruption> = subsets(present)
+        .into_iter()
+        .map(|keep| Corruption { keep, ..base })
+        .collect();
+    for &frame_loss in &args.frame_loss {
+        if !(0.0..=1.0).contains(&frame_loss) {
+            return refuse("--frame-loss", frame_loss, "0 to 1");
+        }
+        all.push(Corruption { frame_loss, ..base });
+    }
+    for &snr in &args.snr {
+        if !(-60.0..=100.0).contains(&snr) {
+            return refuse("--snr", snr, "-60 to 100 decibels");
+        }
+        all.push(Corruption {
+            snr_db: Some(snr),
+            ..base
+        });
+    }
+    Ok(all)
+}

@@ -1,0 +1,812 @@
+//! What every registered model must hold, whatever it is. The tests walk the registry: a new model is
+//! tested without a line here.
+//!
+//! Models are shrunk by the names of their keys ([`tiny`]), so that all of this takes seconds.
+
+use rand_like::Stream;
+use std::collections::{BTreeMap, BTreeSet};
+use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
+use trimer::nn::burn::module::Module;
+use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
+use trimer::nn::corrupt::{Corruption, subsets};
+use trimer::nn::data::Normaliser;
+use trimer::nn::models::{AnyModel, ModelInfo, Owner};
+use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::nn::train::Overrides;
+use trimer::nn::train::checkpoint;
+use trimer::nn::train::config::TrainConfig;
+use trimer::nn::train::objective::Objective;
+use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters, to_vec};
+use trimer::nn::{
+    Batch, Conversations, FusionModel, InputSpec, MODELS, ModelConfig, ModelOutput, NnError,
+    Recorder, Sampling, Sequence, Task,
+};
+
+/// Random numbers that need no crate: the test only wants values that differ.
+mod rand_like {
+    pub(super) struct Stream(pub(super) u64);
+
+    impl Stream {
+        /// Uniform in -1.7..1.7, deviation about 1. SplitMix64.
+        pub(super) fn next(&mut self) -> f32 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let x = x ^ (x >> 31);
+            3.4 * ((x >> 40) as f32 / (1_u64 << 24) as f32 - 0.5)
+        }
+    }
+}
+
+const CLASSES: Task = Task::Classification { n_classes: 3 };
+/// Utterances of a batch; at conversation level they make three conversations.
+const N: usize = 6;
+const TURNS: [usize; 3] = [3, 1, 2];
+const TIME: usize = 5;
+
+/// A model to be tested: its preset, shrunk.
+struct Subject {
+    name: String,
+    info: &'static ModelInfo,
+    config: ModelConfig,
+}
+
+/// Every preset of every model.
+fn subjects() -> Vec<Subject> {
+    let mut all = Vec::new();
+    for info in MODELS {
+        for preset in info.presets {
+            all.push(Subject {
+                name: format!("{} ({preset})", info.id),
+                info,
+                config: tiny(info.id, preset),
+            });
+        }
+    }
+    assert!(!all.is_empty());
+    all
+}
+
+/// Every preset of the models that learn by gradients.
+fn learners() -> Vec<Subject> {
+    let mut all = subjects();
+    all.retain(|subject| !is_fitted_at_once(subject));
+    all
+}
+
+fn is_fitted_at_once(subject: &Subject) -> bool {
+    let task = tasks(subject)[0];
+    build(subject, task, &Device::flex()).is_fitted_at_once()
+}
+
+/// The preset with small sizes: keys are known by their names, and those whose smaller value the
+/// model refuses stay as they are.
+fn tiny(id: &str, preset: &str) -> ModelConfig {
+    let plain = ModelConfig::resolve(id, Some(preset), &toml::Table::new()).unwrap();
+    let table = toml::Table::try_from(&plain).unwrap();
+    let mut small = toml::Table::new();
+    shrink(&table, &mut small);
+    small.remove("id");
+    let resolve = |t: &toml::Table| ModelConfig::resolve(id, Some(preset), t);
+    if let Ok(config) = resolve(&small) {
+        return config;
+    }
+    // One key is in the way of another: take them one by one.
+    let mut kept = toml::Table::new();
+    for (key, value) in small {
+        let mut with = kept.clone();
+        with.insert(key, value);
+        if resolve(&with).is_ok() {
+            kept = with;
+        }
+    }
+    resolve(&kept).unwrap()
+}
+
+fn shrink(table: &toml::Table, into: &mut toml::Table) {
+    for (key, value) in table {
+        let small = match value {
+            toml::Value::Integer(n) => toml::Value::Integer(small_number(key, *n)),
+            toml::Value::Table(inner) => {
+                let mut shrunk = toml::Table::new();
+                shrink(inner, &mut shrunk);
+                toml::Value::Table(shrunk)
+            }
+            toml::Value::Array(list) => toml::Value::Array(
+                list.iter()
+                    .map(|v| match v {
+                        toml::Value::Integer(n) => toml::Value::Integer(small_number(key, *n)),
+                        other => other.clone(),
+                    })
+                    .collect(),
+            ),
+            other => other.clone(),
+        };
+        into.insert(key.clone(), small);
+    }
+}
+
+fn small_number(key: &str, n: i64) -> i64 {
+    let counts =
+        key.starts_with("n_") || ["head", "layer", "block"].iter().any(|w| key.contains(w));
+    let steps = ["kernel", "window", "hop"].iter().any(|w| key.contains(w));
+    let most = match (counts, steps) {
+        (true, _) => 2,
+        (_, true) => n,
+        _ => 8,
+    };
+    n.min(most)
+}
+
+fn reads(subject: &Subject) -> ModalitySet {
+    subject
+        .info
+        .modalities
+        .iter()
+        .map(|m| m.parse::<Modality>().unwrap())
+        .collect()
+}
+
+fn input(subject: &Subject) -> InputSpec {
+    let widths = ModalityMap {
+        text: 6,
+        audio: 4,
+        vision: 5,
+    };
+    let reads = reads(subject);
+    let time = if in_conversations(subject) {
+        *TURNS.iter().max().unwrap()
+    } else {
+        TIME
+    };
+    InputSpec {
+        n_speakers: in_conversations(subject).then_some(2),
+        dims: ModalityMap::from_fn(|m| reads.contains(m).then(|| *widths.get(m))),
+        lengths: ModalityMap::from_fn(|m| if reads.contains(m) { time } else { 0 }),
+        sampling: ModalityMap::from_fn(|_| Sampling::First),
+    }
+}
+
+fn in_conversations(subject: &Subject) -> bool {
+    subject.info.level == "conversation"
+}
+
+fn tasks(subject: &Subject) -> Vec<Task> {
+    let known = [
+        ("classification", CLASSES),
+        ("regression", Task::Regression),
+    ];
+    let tasks: Vec<Task> = known
+        .into_iter()
+        .filter(|(name, _)| subject.info.tasks.contains(name))
+        .map(|(_, task)| task)
+        .collect();
+    assert!(!tasks.is_empty(), "{}: no task", subject.name);
+    tasks
+}
+
+/// A batch with sequences of other lengths in each row; `under_padding` fills what is not there.
+fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
+    let spec = input(subject);
+    let conversations = in_conversations(subject);
+    let rows = if conversations { TURNS.len() } else { N };
+    let sequences = ModalityMap::from_fn(|m| {
+        let dim = (*spec.dims.get(m))?;
+        let time = *spec.lengths.get(m);
+        let lengths: Vec<usize> = (0..rows)
+            .map(|row| {
+                if conversations {
+                    TURNS[row]
+                } else {
+                    // From two frames to all of them.
+                    2 + (row + m as usize) % (time - 1)
+                }
+            })
+            .collect();
+        let mut stream = Stream(seed * 97 + m as u64);
+        let mut values = vec![0.0; rows * time * dim];
+        for (row, chunk) in values.chunks_mut(time * dim).enumerate() {
+            for (i, x) in chunk.iter_mut().enumerate() {
+                let drawn = stream.next();
+                *x = if i / dim < lengths[row] {
+                    drawn
+                } else {
+                    under_padding * drawn
+                };
+            }
+        }
+        Some(Sequence::new(values, [rows, time, dim], &lengths, device))
+    });
+    Batch {
+        indices: (0..N).collect(),
+        conversations: conversations.then(|| Conversations {
+            lengths: TURNS.to_vec(),
+            speakers: vec![0, 1, 0, 0, 0, 1],
+            n_speakers: 2,
+        }),
+        sequences,
+        labels: HeadMap::from_fn(|h| {
+            (0..N)
+                .map(|i| Some(((i + h as usize) % 3) as u32))
+                .collect()
+        }),
+        scores: HeadMap::from_fn(|h| {
+            (0..N)
+                .map(|i| Some((i as f32 - 2.5) / 2.5 + h as usize as f32 / 10.0))
+                .collect()
+        }),
+    }
+}
+
+fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
+    build_from(subject, task, SEED, device)
+}
+
+const SEED: u64 = 3;
+
+fn build_from(subject: &Subject, task: Task, seed: u64, device: &Device) -> AnyModel {
+    subject
+        .config
+        .build(&input(subject), task, seed, device)
+        .unwrap_or_else(|e| panic!("{}: {e}", subject.name))
+}
+
+fn forward(model: &AnyModel, batch: &Batch) -> ModelOutput {
+    model.forward(batch, &mut Recorder::eval())
+}
+
+fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+    to_vec(tensor.clone())
+}
+
+/// Every head's logits, row-major.
+fn logits(model: &AnyModel, batch: &Batch) -> BTreeMap<Head, Vec<f32>> {
+    let output = forward(model, batch);
+    output
+        .logits
+        .iter()
+        .filter_map(|(h, l)| Some((h, values(l.as_ref()?))))
+        .collect()
+}
+
+#[track_caller]
+fn assert_near(what: &str, a: &BTreeMap<Head, Vec<f32>>, b: &BTreeMap<Head, Vec<f32>>) {
+    assert!(a.keys().eq(b.keys()), "{what}");
+    for (head, a) in a {
+        let b = &b[head];
+        assert_eq!(a.len(), b.len(), "{what}: {head}");
+        let scale = a.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+        for (x, y) in a.iter().zip(b) {
+            assert!(
+                (x - y).abs() <= 1e-4 * scale,
+                "{what}: {head} head: {x} and {y}"
+            );
+        }
+    }
+}
+
+#[test]
+fn logits_are_finite_and_of_the_right_shape() {
+    let device = Device::flex();
+    for subject in subjects() {
+        for task in tasks(&subject) {
+            let model = build(&subject, task, &device);
+            let output = forward(&model, &batch(&subject, 1, 0.0, &device));
+            let multimodal = output.logits.multimodal.as_ref();
+            assert!(
+                multimodal.is_some(),
+                "{}: no multimodal logits",
+                subject.name
+            );
+            for (head, logits) in output.logits.iter() {
+                let Some(logits) = logits else { continue };
+                assert_eq!(
+                    logits.dims(),
+                    [N, task.n_outputs()],
+                    "{}: {head}",
+                    subject.name
+                );
+                assert!(
+                    values(logits).iter().all(|x| x.is_finite()),
+                    "{}: {head}",
+                    subject.name
+                );
+            }
+            for (head, features) in output.features.iter() {
+                let Some(features) = features else { continue };
+                assert_eq!(
+                    features.dims()[0],
+                    N,
+                    "{}: features of {head}",
+                    subject.name
+                );
+            }
+        }
+    }
+}
+
+/// Loss and gradients of one training step.
+fn step(
+    model: &AnyModel,
+    batch: &Batch,
+    task: Task,
+    rec: &mut Recorder,
+) -> (f32, BTreeMap<String, Tensor<1>>) {
+    let objective = Objective::plain(&TrainConfig::default(), task);
+    let output = model.forward(batch, rec);
+    let losses = objective.losses(&output, batch);
+    let total = objective
+        .total(&losses, &output.aux_losses)
+        .expect("a model has a head");
+    let value = values(&total)[0];
+    (value, gradients(model, total.backward()))
+}
+
+/// Carried with the weights but not learned.
+fn is_buffer(path: &str) -> bool {
+    let leaf = path.rsplit('.').next().unwrap_or(path);
+    leaf.starts_with("running_") || leaf.starts_with("fixed_")
+}
+
+#[test]
+fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
+    let device = Device::flex().autodiff();
+    for subject in learners() {
+        for task in tasks(&subject) {
+            let model = build(&subject, task, &device);
+            let mut all = parameters(&model);
+            all.retain(|path, _| !is_buffer(path));
+            let numbers: usize = all
+                .values()
+                .map(|(shape, _)| shape.iter().product::<usize>())
+                .sum();
+            assert_eq!(
+                numbers,
+                parameter_count(&model),
+                "{}: two parameters of one path",
+                subject.name
+            );
+            // Dropout can silence a parameter in one pass.
+            let mut seen: BTreeSet<String> = BTreeSet::new();
+            for seed in 0..4 {
+                let batch = batch(&subject, seed, 0.0, &device);
+                let (_, grads) = step(&model, &batch, task, &mut Recorder::train(seed));
+                for (path, grad) in &grads {
+                    let grad = values(grad);
+                    assert!(
+                        grad.iter().all(|g| g.is_finite()),
+                        "{}: {path}",
+                        subject.name
+                    );
+                    seen.insert(path.clone());
+                }
+            }
+            let wrong: Vec<_> = all
+                .keys()
+                .filter(|p| seen.contains(*p) == model.is_idle(p))
+                .collect();
+            assert!(
+                wrong.is_empty(),
+                "{}: no gradient, or one though idle: {wrong:?}",
+                subject.name
+            );
+
+            let batch = batch(&subject, 1, 0.0, &device);
+            let (_, grads) = step(&model, &batch, task, &mut Recorder::eval());
+            let moving: BTreeSet<String> = grads
+                .iter()
+                .filter(|(_, g)| values(g).iter().any(|g| g.abs() > 1e-4))
+                .map(|(p, _)| p.clone())
+                .collect();
+            let cfg = OptimizerConfig {
+                rule: Rule::Sgd,
+                weight_decay: 0.0,
+                ..OptimizerConfig::default()
+            };
+            let after = parameters(&Optimizer::new(cfg).step(model.clone(), grads, 0.5));
+            for path in moving {
+                let (before, after) = (values(&all[&path].1), values(&after[&path].1));
+                assert!(before != after, "{}: `{path}` did not move", subject.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_under_the_padding_does_not_matter_to_a_model_that_says_so() {
+    let device = Device::flex();
+    for mut subject in subjects() {
+        // Where masking is an option, it is tested in both positions.
+        let table = toml::Table::from_iter([("mask_padding".to_owned(), true.into())]);
+        let mut configs = vec![subject.config.clone()];
+        let mut keys = toml::Table::try_from(&subject.config).unwrap();
+        keys.remove("id");
+        if keys.contains_key("mask_padding") {
+            keys.extend(table);
+            configs.push(ModelConfig::resolve(subject.info.id, None, &keys).unwrap());
+        }
+        for config in configs {
+            subject.config = config;
+            let model = build(&subject, CLASSES, &device);
+            let clean = logits(&model, &batch(&subject, 1, 0.0, &device));
+            let dirty = logits(&model, &batch(&subject, 1, 5.0, &device));
+            if model.ignores_padding() {
+                assert_near(&subject.name, &clean, &dirty);
+            } else {
+                println!("{}: reads padding", subject.name);
+            }
+        }
+    }
+}
+
+/// The batch with its rows (utterances, or whole conversations) in another order, and where each
+/// utterance has gone.
+fn permuted(batch: &Batch, order: &[usize]) -> (Batch, Vec<usize>) {
+    let device = Device::flex();
+    let at: Tensor<1, Int> = Tensor::from_data(
+        TensorData::from(
+            order
+                .iter()
+                .map(|i| *i as i32)
+                .collect::<Vec<_>>()
+                .as_slice(),
+        ),
+        &device,
+    );
+    let lengths = batch
+        .conversations
+        .as_ref()
+        .map_or_else(|| vec![1; N], |c| c.lengths.clone());
+    let starts: Vec<usize> = (0..lengths.len())
+        .map(|i| lengths[..i].iter().sum())
+        .collect();
+    let utterances: Vec<usize> = order
+        .iter()
+        .flat_map(|&row| starts[row]..starts[row] + lengths[row])
+        .collect();
+    let sequences = ModalityMap::from_fn(|m| {
+        let s = batch.sequences.get(m).as_ref()?;
+        Some(Sequence {
+            values: s.values.clone().select(0, at.clone()),
+            pad_mask: s.pad_mask.clone().int().select(0, at.clone()).bool(),
+        })
+    });
+    let conversations = batch.conversations.as_ref().map(|c| Conversations {
+        lengths: order.iter().map(|row| c.lengths[*row]).collect(),
+        speakers: utterances.iter().map(|u| c.speakers[*u]).collect(),
+        n_speakers: c.n_speakers,
+    });
+    let moved = Batch {
+        indices: utterances.iter().map(|u| batch.indices[*u]).collect(),
+        conversations,
+        sequences,
+        labels: HeadMap::from_fn(|h| utterances.iter().map(|u| batch.labels.get(h)[*u]).collect()),
+        scores: HeadMap::from_fn(|h| utterances.iter().map(|u| batch.scores.get(h)[*u]).collect()),
+    };
+    (moved, utterances)
+}
+
+#[test]
+fn the_order_of_a_batch_does_not_matter() {
+    let device = Device::flex();
+    for subject in subjects() {
+        let model = build(&subject, CLASSES, &device);
+        if model.mixes_batch() {
+            println!(
+                "{}: by definition utterances hang on their batch",
+                subject.name
+            );
+            continue;
+        }
+        let first = batch(&subject, 1, 0.0, &device);
+        let order: Vec<usize> = if in_conversations(&subject) {
+            vec![2, 0, 1]
+        } else {
+            vec![3, 0, 5, 1, 4, 2]
+        };
+        let (second, utterances) = permuted(&first, &order);
+        let (a, b) = (logits(&model, &first), logits(&model, &second));
+        let moved = a
+            .into_iter()
+            .map(|(head, rows)| {
+                let rows: Vec<&[f32]> = rows.chunks(3).collect();
+                (
+                    head,
+                    utterances.iter().flat_map(|u| rows[*u].to_vec()).collect(),
+                )
+            })
+            .collect();
+        assert_near(&subject.name, &moved, &b);
+    }
+}
+
+#[test]
+fn weights_survive_a_file_to_the_bit() {
+    let device = Device::flex();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("w.safetensors");
+    for subject in subjects() {
+        let model = build(&subject, CLASSES, &device);
+        let other = subject
+            .config
+            .build(&input(&subject), CLASSES, 99, &device)
+            .unwrap();
+        checkpoint::save_weights(&file, &model, &Normaliser::default(), &[]).unwrap();
+        let (loaded, _) = checkpoint::load_weights(&file, other, &input(&subject))
+            .unwrap_or_else(|e| panic!("{}: {e}", subject.name));
+        let batch = batch(&subject, 1, 0.0, &device);
+        assert_eq!(
+            logits(&model, &batch),
+            logits(&loaded, &batch),
+            "{}",
+            subject.name
+        );
+    }
+}
+
+/// The losses of a few steps of Adam, and the model that came out.
+fn fit(
+    subject: &Subject,
+    task: Task,
+    steps: u64,
+    dropout: bool,
+    (lr, init): (f64, u64),
+) -> (Vec<f32>, AnyModel) {
+    let device = Device::flex().autodiff();
+    let mut model = build_from(subject, task, init, &device);
+    let batch = batch(subject, 1, 0.0, &device);
+    let cfg = OptimizerConfig {
+        weight_decay: 0.0,
+        ..OptimizerConfig::default()
+    };
+    let mut optimizer = Optimizer::new(cfg);
+    let mut losses = Vec::new();
+    for seed in 0..steps {
+        let mut rec = if dropout {
+            Recorder::train(seed)
+        } else {
+            Recorder::eval()
+        };
+        let (loss, grads) = step(&model, &batch, task, &mut rec);
+        losses.push(loss);
+        model = optimizer.step(model, grads, lr);
+    }
+    (losses, model)
+}
+
+#[test]
+fn one_batch_can_be_learned_by_heart() {
+    for subject in learners() {
+        let batch = batch(&subject, 1, 0.0, &Device::flex());
+        // ReLUs in a row of so small a model may be dead from the start, or die of large steps.
+        let starts = [(0.01, SEED), (0.002, SEED), (0.002, 4), (0.002, 5)];
+        let learned = starts.into_iter().any(|start| {
+            let (losses, model) = fit(&subject, CLASSES, 400, false, start);
+            let (first, last) = (losses[0], losses[losses.len() - 1]);
+            let said = logits(&model.valid(), &batch);
+            let mut rows = said[&Head::Multimodal].chunks(3).enumerate();
+            let right = rows.all(|(row, logits)| {
+                let best = (0..3).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+                best == batch.labels.multimodal[row].map(|class| class as usize)
+            });
+            println!("{}: loss {first} -> {last} from {start:?}", subject.name);
+            last < 0.35 * first && right
+        });
+        assert!(learned, "{} does not learn its one batch", subject.name);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses() {
+    for subject in learners() {
+        for task in tasks(&subject) {
+            let ((a, _), (b, _)) = (
+                fit(&subject, task, 3, true, (0.01, SEED)),
+                fit(&subject, task, 3, true, (0.01, SEED)),
+            );
+            assert_eq!(a, b, "{}", subject.name);
+            assert!(a.iter().all(|l| l.is_finite()), "{}: {a:?}", subject.name);
+        }
+    }
+}
+
+#[test]
+fn a_configuration_survives_a_file_and_unknown_keys_are_refused() {
+    for subject in subjects() {
+        let text = toml::to_string(&subject.config).unwrap();
+        let back: ModelConfig = toml::from_str(&text).unwrap();
+        assert_eq!(back, subject.config, "{}", subject.name);
+        let surplus = format!("{text}\nno_such_key = 1\n");
+        // A table at the end would swallow the key; put it in front.
+        let in_front = format!("no_such_key = 1\n{text}");
+        assert!(
+            toml::from_str::<ModelConfig>(&surplus).is_err()
+                || toml::from_str::<ModelConfig>(&in_front).is_err(),
+            "{}",
+            subject.name
+        );
+        let table = toml::Table::from_iter([("no_such_key".to_owned(), 1.into())]);
+        let refused = ModelConfig::resolve(subject.info.id, None, &table);
+        assert!(
+            matches!(refused, Err(NnError::UnknownKey { .. })),
+            "{}",
+            subject.name
+        );
+    }
+}
+
+/// Where a model declares that a modality owns parameters, that modality's data must pass through
+/// them: with those parameters at zero nothing of the modality reaches any output. And where a
+/// tower's features hang on its own modality alone, no parameter of another modality may have a
+/// part in them.
+#[test]
+fn declared_owners_are_the_probed_ones() {
+    let device = Device::flex();
+    for subject in subjects() {
+        let model = build(&subject, CLASSES, &device);
+        let paths: Vec<String> = parameters(&model).into_keys().collect();
+        let first = batch(&subject, 1, 0.0, &device);
+        for modality in reads(&subject).iter() {
+            let owner = Owner::Modality(modality);
+            if !paths.iter().any(|p| model.owner_of(p) == owner) {
+                println!("{}: nothing belongs to {modality}", subject.name);
+                continue;
+            }
+            let deaf = map_parameters(model.clone(), |path, value| {
+                if model.owner_of(path) == owner {
+                    value.zeros_like()
+                } else {
+                    value
+                }
+            });
+            let second = with_other(&first, &batch(&subject, 2, 0.0, &device), modality);
+            assert_near(
+                &format!("{}: {modality} gets past its own parameters", subject.name),
+                &logits(&deaf, &first),
+                &logits(&deaf, &second),
+            );
+        }
+        if !is_fitted_at_once(&subject) {
+            towers_are_their_own(&subject);
+        }
+    }
+}
+
+/// `a` with the features of one modality of `b`.
+fn with_other(a: &Batch, b: &Batch, modality: Modality) -> Batch {
+    let mut mixed = a.clone();
+    let mut sequence = b.sequences.get(modality).clone();
+    if let (Some(new), Some(old)) = (&mut sequence, a.sequences.get(modality)) {
+        new.pad_mask.clone_from(&old.pad_mask);
+    }
+    *mixed.sequences.get_mut(modality) = sequence;
+    mixed
+}
+
+fn towers_are_their_own(subject: &Subject) {
+    let device = Device::flex().autodiff();
+    let model = build(subject, CLASSES, &device);
+    let first = batch(subject, 1, 0.0, &device);
+    let second = batch(subject, 2, 0.0, &device);
+    for modality in reads(subject).iter() {
+        let head = Head::from(modality);
+        let features = |b: &Batch| forward(&model, b).features.get(head).clone();
+        let Some(own) = features(&first) else {
+            continue;
+        };
+        let others = reads(subject).iter().filter(|m| *m != modality);
+        let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
+        if features(&mixed).map(|f| values(&f)) != Some(values(&own)) {
+            println!(
+                "{}: the features of {modality} hang on other modalities",
+                subject.name
+            );
+            continue;
+        }
+        for (path, grad) in gradients(&model, own.sum().backward()) {
+            let foreign = matches!(model.owner_of(&path), Owner::Modality(m) if m != modality);
+            assert!(
+                !foreign || values(&grad).iter().all(|g| *g == 0.0),
+                "{}: `{path}` has a part in the features of {modality}",
+                subject.name
+            );
+        }
+    }
+}
+
+#[test]
+fn missing_modalities_give_numbers() {
+    let device = Device::flex();
+    let tracked = device.clone().autodiff();
+    for mut subject in subjects() {
+        let mut keys = toml::Table::try_from(&subject.config).unwrap();
+        let mut configs = vec![subject.config.clone()];
+        keys.remove("id");
+        if keys.insert("mask_padding".into(), true.into()).is_some() {
+            configs.push(ModelConfig::resolve(subject.info.id, None, &keys).unwrap());
+        }
+        for config in configs {
+            subject.config = config;
+            let model = build(&subject, CLASSES, &device);
+            let mut cases = subsets(reads(&subject));
+            // Nothing at all is left.
+            cases.push(ModalitySet::default());
+            for keep in cases {
+                let corruption = Corruption {
+                    keep,
+                    ..Corruption::NONE
+                };
+                let seen = corruption.apply(batch(&subject, 1, 0.0, &device));
+                for (head, logits) in logits(&model, &seen) {
+                    assert!(
+                        logits.iter().all(|x| x.is_finite()),
+                        "{}: {head} logits with `{keep}` only: {logits:?}",
+                        subject.name
+                    );
+                }
+            }
+            if is_fitted_at_once(&subject) {
+                continue;
+            }
+            // Training must survive it too: modality dropout makes such batches.
+            let model = build(&subject, CLASSES, &tracked);
+            for keep in subsets(reads(&subject)) {
+                let corruption = Corruption {
+                    keep,
+                    ..Corruption::NONE
+                };
+                let seen = corruption.apply(batch(&subject, 1, 0.0, &tracked));
+                let (loss, grads) = step(&model, &seen, CLASSES, &mut Recorder::train(1));
+                assert!(
+                    loss.is_finite(),
+                    "{}: loss with `{keep}` only",
+                    subject.name
+                );
+                for (path, grad) in grads {
+                    assert!(
+                        values(&grad).iter().all(|g| g.is_finite()),
+                        "{}: gradient of `{path}` with `{keep}` only",
+                        subject.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Every recipe must be accepted as it is, and every model must have its page.
+#[test]
+fn recipes_are_accepted_and_every_model_has_its_page() {
+    use trimer::core::corpus::{Corpus, synth};
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for info in MODELS {
+        let page = root.join(format!("docs/models/{}.md", info.id));
+        assert!(page.is_file(), "{} has no page", info.id);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let spec = synth::SynthSpec {
+        n_utterances: 40,
+        n_speakers: 10,
+        ..synth::SynthSpec::preset("small").unwrap()
+    };
+    let path = synth::write(&spec, &dir.path().join("c"), &mut |_, _| {}).unwrap();
+    let corpus = Corpus::open(path).unwrap();
+    let mut found = 0;
+    for folder in std::fs::read_dir(root.join("recipes")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let file = file.unwrap().path();
+            let id = file.file_stem().unwrap().to_string_lossy().into_owned();
+            let table = toml::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            let resolved = Overrides::from_table(table)
+                .and_then(|overrides| overrides.resolve(Some(&id), &corpus, vec![1]));
+            assert!(
+                resolved.is_ok(),
+                "{}: {}",
+                file.display(),
+                resolved.unwrap_err()
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+}
