@@ -19,6 +19,7 @@ mod golden;
 mod parity_blocks;
 mod parity_checkpoints;
 mod parity_dialogue_rnn;
+mod parity_graphs;
 mod parity_importers;
 mod parity_lfmim;
 mod parity_metrics;

@@ -7,6 +7,7 @@ mod batch_norm;
 mod conv1d;
 mod crossmodal;
 mod dropout;
+pub mod graph;
 mod frame_embedding;
 mod init;
 mod layer_norm;

@@ -3,6 +3,8 @@
 pub mod bc_lstm;
 pub mod biddin;
 mod checks;
+pub mod cmath;
+pub mod dialoguegcn;
 pub mod dialoguernn;
 pub mod ef_transformer;
 pub mod hct;
@@ -14,6 +16,8 @@ pub mod majority;
 pub mod mbt;
 pub mod mlf_dnn;
 pub mod mlmf;
+pub mod mm_dfn;
+pub mod mmgcn;
 pub mod mmsa;
 pub mod mtfn;
 pub mod mult;
@@ -367,6 +371,10 @@ registry! {
     BcLstm { "bc_lstm", bc_lstm::BcLstmConfig, bc_lstm::BcLstm },
     DialogueRnn { "dialoguernn", dialoguernn::DialogueRnnConfig, dialoguernn::DialogueRnn },
     Biddin { "biddin", biddin::BiddinConfig, biddin::Biddin },
+    Mmgcn { "mmgcn", mmgcn::MmgcnConfig, mmgcn::Mmgcn },
+    DialogueGcn { "dialoguegcn", dialoguegcn::DialogueGcnConfig, dialoguegcn::DialogueGcn },
+    MmDfn { "mm_dfn", mm_dfn::MmDfnConfig, mm_dfn::MmDfn },
+    Cmath { "cmath", cmath::CmathConfig, cmath::Cmath },
 }
 
 /// Refuses an input that is arranged for models of the other level.
