@@ -93,14 +93,18 @@ fn spec(dims: ModalityMap<Option<usize>>, parties: usize) -> InputSpec {
 
 /// How many parameters are named `<prefix><number><suffix>`, from number 0 on.
 fn count(fixture: &Fixture, prefix: &str, suffix: &str) -> usize {
-    (0..)
+    (0..1000)
         .take_while(|i| fixture.has(&format!("param.{prefix}{i}{suffix}")))
         .count()
 }
 
 type Loss<'a> = &'a dyn Fn(Tensor<2>, &[Option<u32>], Option<Vec<f32>>) -> Tensor<1>;
 
-fn cross_entropy(logits: Tensor<2>, targets: &[Option<u32>], weights: Option<Vec<f32>>) -> Tensor<1> {
+fn cross_entropy(
+    logits: Tensor<2>,
+    targets: &[Option<u32>],
+    weights: Option<Vec<f32>>,
+) -> Tensor<1> {
     let loss = CrossEntropy {
         class_weights: weights,
         ..CrossEntropy::default()
@@ -167,7 +171,13 @@ fn check_outputs(fixture: &Fixture, output: &ModelOutput) {
         if fixture.has(&key) {
             let ours = output.features.get(Head::from(modality)).clone().unwrap();
             let reference = &fixture.get(&key).values;
-            assert_close(&format!("{name}: {key}"), &to_vec(ours), reference, OUTPUT, 0.0);
+            assert_close(
+                &format!("{name}: {key}"),
+                &to_vec(ours),
+                reference,
+                OUTPUT,
+                0.0,
+            );
         }
     }
 }
@@ -268,7 +278,10 @@ fn dialoguegcn_agrees() {
 fn number_after(text: &str, word: &str) -> f64 {
     let rest = text.split(word).nth(1).unwrap().trim_start();
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'));
-    rest[..end.unwrap_or(rest.len())].trim_end_matches('.').parse().unwrap()
+    rest[..end.unwrap_or(rest.len())]
+        .trim_end_matches('.')
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -283,7 +296,11 @@ fn mm_dfn_agrees() {
             .split('-')
             .map(|w| w.parse().unwrap())
             .collect();
-        let heard = if flag(&fixture, "use_crn_speaker") { 1.0 } else { 0.0 };
+        let heard = if flag(&fixture, "use_crn_speaker") {
+            1.0
+        } else {
+            0.0
+        };
         let config = MmDfnConfig {
             d_context: at("D_e"),
             d_graph: at("graph_hidden_size"),
@@ -344,7 +361,11 @@ fn the_similarity_graph_agrees() {
             let lengths: Vec<usize> = lengths.iter().map(|n| *n as usize).collect();
             let x = Tensor::cat(parts.clone(), 0);
             let [nodes, _] = x.dims();
-            let graph = SimilarityGraph::new(&x, &lengths, present.len(), 1.0);
+            let meaning = fixture.info["tensors"][key]["meaning"].as_str();
+            let cross = meaning
+                .and_then(|text| text.split_once("cross modal weight "))
+                .map_or(1.0, |(_, weight)| weight.trim().parse().unwrap());
+            let graph = SimilarityGraph::new(&x, &lengths, present.len(), cross);
             let matrix = graph.propagate(Tensor::<2>::eye(nodes, &device));
             let what = format!("{name}: {case}");
             let reference = &fixture.get(key).values;
@@ -368,7 +389,10 @@ fn the_losses_agree() {
         let device = Device::flex().autodiff();
         let targets = fixture.targets("loss.input.target");
         for key in fixture.tensors.keys() {
-            let Some(case) = key.strip_suffix(".value").and_then(|k| k.strip_prefix("loss.")) else {
+            let Some(case) = key
+                .strip_suffix(".value")
+                .and_then(|k| k.strip_prefix("loss."))
+            else {
                 continue;
             };
             let logits: Tensor<2> = fixture.tensor("loss.input.log_prob", &device);
@@ -511,7 +535,11 @@ fn long_conversations_train() {
         let loss = cross_entropy(output.logits.multimodal.unwrap(), &targets, None);
         let grads = gradients(&model, loss.backward());
         println!("{id}: one step over {n} turns takes {:?}", start.elapsed());
-        assert!(grads.values().all(|g| to_vec(g.clone()).iter().all(|x| x.is_finite())));
+        assert!(
+            grads
+                .values()
+                .all(|g| to_vec(g.clone()).iter().all(|x| x.is_finite()))
+        );
         assert!(start.elapsed().as_secs() < 60, "{id}");
     }
 }

@@ -98,7 +98,10 @@ fn one_hot(logits: &Tensor<2>, targets: &[Option<u32>]) -> Tensor<2> {
             row[*class as usize] = 1.0;
         }
     }
-    Tensor::from_data(TensorData::new(values, [batch, n_classes]), &logits.device())
+    Tensor::from_data(
+        TensorData::new(values, [batch, n_classes]),
+        &logits.device(),
+    )
 }
 
 #[cfg(test)]

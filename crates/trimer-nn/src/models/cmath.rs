@@ -129,7 +129,8 @@ impl ModelConfigOf for CmathConfig {
             return Err(NnError::ConfigRange {
                 key: "model.d_model".into(),
                 value: self.d_model.to_string(),
-                expected: "a multiple of 4, because the code of a modality has a quarter of it".into(),
+                expected: "a multiple of 4, because the code of a modality has a quarter of it"
+                    .into(),
             });
         }
         for (key, value) in [
@@ -568,9 +569,12 @@ impl FusionModel for Cmath {
         for (i, modality) in self.order.iter().enumerate() {
             let others = z.iter().enumerate().filter(|(j, _)| *j != i);
             let helpers: Vec<Tensor<3>> = others.map(|(_, z)| z.clone()).collect();
-            let h = self.centres[i].layers.iter().fold(z[i].clone(), |h, layer| {
-                layer.forward(h, &helpers, &mask, p, rec)
-            });
+            let h = self.centres[i]
+                .layers
+                .iter()
+                .fold(z[i].clone(), |h, layer| {
+                    layer.forward(h, &helpers, &mask, p, rec)
+                });
             rec.tap(&format!("{modality}_centre.out"), &h);
             let f = conversations.unpad(h); // [utterance, d_model]
             experts.push(Gaussian {
@@ -631,7 +635,8 @@ mod tests {
     #[test]
     fn experts_make_a_surer_one() {
         // Three of variance one and the prior: a quarter, and three quarters of the mean.
-        let fused = product_of_experts(&[gaussian(2.0, 0.0), gaussian(2.0, 0.0), gaussian(2.0, 0.0)]);
+        let fused =
+            product_of_experts(&[gaussian(2.0, 0.0), gaussian(2.0, 0.0), gaussian(2.0, 0.0)]);
         assert!((to_vec(fused.mean)[0] - 1.5).abs() < 1e-6);
         assert!((to_vec(fused.log_var)[0].exp() - 0.25).abs() < 1e-6);
     }

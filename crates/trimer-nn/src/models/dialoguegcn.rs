@@ -155,9 +155,11 @@ impl ModelConfigOf for DialogueGcnConfig {
         let graph = 2 * (edges * x * h + x * h + 2 * h * h);
         let attention = if self.nodal_attention { 2 * z * z } else { 0 };
         let rest = graph + attention + 2 * (z * h + h * task.n_outputs());
-        let towers = input.dims.iter().filter_map(|(_, dim)| *dim).map(|dim| {
-            (2 * dim * self.d_model + rest) as f64 + self.context().flops(1)
-        });
+        let towers = input
+            .dims
+            .iter()
+            .filter_map(|(_, dim)| *dim)
+            .map(|dim| (2 * dim * self.d_model + rest) as f64 + self.context().flops(1));
         towers.sum()
     }
 

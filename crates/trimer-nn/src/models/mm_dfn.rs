@@ -21,9 +21,7 @@ use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, Conversations, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
-use crate::layers::graph::{
-    Buckets, Gcnii, GcniiConfig, SimilarityGraph, TurnTower, turn_nodes,
-};
+use crate::layers::graph::{Buckets, Gcnii, GcniiConfig, SimilarityGraph, TurnTower, turn_nodes};
 use crate::layers::turns::{JOINT_ORDER, arrangement};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
 use crate::recorder::Recorder;
@@ -148,7 +146,12 @@ impl ModelConfigOf for MmDfnConfig {
         check_range("model.lambda", self.lambda, 0.0, 1.7)?;
         check_range("model.across_weight", self.across_weight, 0.0, 1e3)?;
         for (modality, weight) in self.speaker_weight.iter() {
-            check_range(&format!("model.speaker_weight.{modality}"), *weight, 0.0, 1e3)?;
+            check_range(
+                &format!("model.speaker_weight.{modality}"),
+                *weight,
+                0.0,
+                1e3,
+            )?;
         }
         check_range("model.p_dropout", self.p_dropout, 0.0, 0.95)
     }
@@ -164,7 +167,8 @@ impl ModelConfigOf for MmDfnConfig {
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let width = 2 * self.d_context;
         let gru = self.context().flops(1);
-        let per_node = self.graph().flops() + (2 * (width + self.d_graph) * task.n_outputs()) as f64;
+        let per_node =
+            self.graph().flops() + (2 * (width + self.d_graph) * task.n_outputs()) as f64;
         let nodes = input.dims.iter().filter_map(|(m, dim)| {
             let context = if self.reads_context(m) { gru } else { 0.0 };
             let speaker = if *self.speaker_weight.get(m) > 0.0 {

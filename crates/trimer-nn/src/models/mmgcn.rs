@@ -136,7 +136,8 @@ impl ModelConfigOf for MmgcnConfig {
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let width = 2 * self.d_context;
-        let per_node = self.graph().flops() + (2 * (width + self.d_graph) * task.n_outputs()) as f64;
+        let per_node =
+            self.graph().flops() + (2 * (width + self.d_graph) * task.n_outputs()) as f64;
         let nodes = input.dims.iter().filter_map(|(m, dim)| {
             let context = if self.reads_context(m) {
                 self.context().flops(1)
@@ -290,6 +291,8 @@ pub(super) fn is_unused_graph_key(key: &str) -> bool {
         "v_spk_embs",
         "l_spk_embs",
     ];
-    let part = key.strip_prefix("graph_model.").and_then(|rest| rest.split('.').next());
+    let part = key
+        .strip_prefix("graph_model.")
+        .and_then(|rest| rest.split('.').next());
     part.is_some_and(|part| PARTS.contains(&part))
 }

@@ -36,9 +36,7 @@ pub struct Bucket {
 impl Buckets {
     /// Groups lists of similar length. Empty lists are left out.
     pub fn new(lists: &[Vec<usize>], device: &Device) -> Self {
-        let mut order: Vec<usize> = (0..lists.len())
-            .filter(|i| !lists[*i].is_empty())
-            .collect();
+        let mut order: Vec<usize> = (0..lists.len()).filter(|i| !lists[*i].is_empty()).collect();
         order.sort_by_key(|i| Reverse(lists[*i].len()));
         let mut groups: Vec<(usize, Vec<usize>)> = Vec::new();
         for i in order {
@@ -55,9 +53,7 @@ impl Buckets {
 
     /// One rectangle of the given width for all lists that are not empty.
     pub fn padded(lists: &[Vec<usize>], width: usize, device: &Device) -> Self {
-        let members = (0..lists.len())
-            .filter(|i| !lists[*i].is_empty())
-            .collect();
+        let members = (0..lists.len()).filter(|i| !lists[*i].is_empty()).collect();
         Self::arrange(lists, vec![(width, members)], device)
     }
 
