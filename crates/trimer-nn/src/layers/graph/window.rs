@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(all.relation[1], 2);
 
         let scores =
-            Tensor::<1>::from_data([9.0, 1.0, 1.0, 0.0, 100.0, -5.0], &device).reshape([6, 1]);
+            Tensor::<1>::from_data([9.0, 1.0, 1.0, 0.0, 200.0, -5.0], &device).reshape([6, 1]);
         assert_eq!(
             to_vec(edges.softmax(&scores)),
             [1.0, 0.5, 0.5, 0.0, 1.0, 1.0]
