@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Speed of Trimer's LFMIM beside PyTorch's, measured in alternation on this machine.
+"""Speed of Trimer's models beside PyTorch's, measured in alternation on this machine.
 
     compare.py [--preset paper|released] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
+    compare.py --model dialoguernn|mmgcn [--modes eager] [--batch 32] [--turns 110] [--min-turns 8] ...
 
+The model is LFMIM unless said otherwise; models of conversations have the sizes published for IEMOCAP.
 Run it with a Python that has PyTorch. In every round each system trains, infers and answers one utterance, one
 system after the other; figures are medians over the rounds, and the spread is the least and the greatest of
 the rounds' own ratios. Both PyTorch modes run, eager and compiled; ratios are to the better one.
@@ -23,12 +25,16 @@ class Torch:
     """A PyTorch process that waits for work."""
 
     def __init__(self, args, mode, dropout):
-        command = [sys.executable, str(HERE / "lfmim_torch.py"), "--preset", args.preset, "--mode", mode]
-        command += ["--batch", str(args.batch), "--threads", str(args.threads)]
+        if args.model == "lfmim":
+            command = [sys.executable, str(HERE / "lfmim_torch.py"), "--preset", args.preset]
+        else:
+            command = [sys.executable, str(HERE / "conversations_torch.py"), "--model", args.model]
+            command += ["--turns", str(args.turns), "--min-turns", str(args.min_turns)]
+        command += ["--mode", mode, "--batch", str(args.batch), "--threads", str(args.threads)]
         if not dropout:
             command.append("--no-dropout")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.batch = args.batch
+        self.batch = args.batch if args.model == "lfmim" else self.ask("utterances")
 
     def ask(self, request):
         self.process.stdin.write(request + "\n")
@@ -54,7 +60,12 @@ class Torch:
 
 class Trimer:
     def __init__(self, args, dropout):
-        self.command = [args.trimer, "bench", "lfmim", "--json", "--preset", args.preset, "--repeat", "3"]
+        self.command = [args.trimer, "bench", args.model, "--json", "--repeat", "3"]
+        if args.model == "lfmim":
+            self.command += ["--preset", args.preset]
+        else:
+            self.command += ["--preset", "iemocap", "--dims", "text=100,audio=1582,vision=342", "--classes", "6"]
+            self.command += ["--speakers", "2", "--turns", str(args.turns), "--min-turns", str(args.min_turns)]
         self.command += ["--threads", str(args.threads), "--batch", str(args.batch)]
         if not dropout:
             self.command.append("--no-dropout")
@@ -111,7 +122,10 @@ def compare(args, dropout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--model", choices=("lfmim", "dialoguernn", "mmgcn"), default="lfmim")
+    parser.add_argument("--preset", default="paper", help="of LFMIM")
+    parser.add_argument("--turns", type=int, default=110, help="utterances of the longest conversation")
+    parser.add_argument("--min-turns", type=int, default=8, help="utterances of the shortest conversation")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
@@ -123,18 +137,21 @@ def main():
     import torch
 
     result = {
-        "preset": args.preset,
+        "model": args.model,
+        "preset": args.preset if args.model == "lfmim" else "iemocap",
         "batch": args.batch,
         "threads": args.threads,
         "rounds": args.rounds,
         "torch": torch.__version__,
         "cpu": next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), platform.machine()),
     }
+    if args.model != "lfmim":
+        result |= {"turns": args.turns, "min_turns": args.min_turns}
     for which in args.dropout.split(","):
         result[f"{which}_dropout"] = compare(args, which == "with")
     for which in args.dropout.split(","):
         figures = result[f"{which}_dropout"]
-        print(f"\n{args.preset} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
+        print(f"\n{args.model}, {result['preset']} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
         for key in HIGHER + LOWER:
             f = figures[key]
             low, high = f["ratio_range"]

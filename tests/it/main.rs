@@ -8,6 +8,7 @@
 
 mod cli;
 mod cli_compare;
+mod cli_conversations;
 mod cli_errors;
 mod cli_hostile;
 mod cli_import;

@@ -23,6 +23,8 @@ pub struct BenchOptions {
     pub batch: usize,
     /// Utterances per conversation, for models that read conversations; then `batch` counts these.
     pub turns: usize,
+    /// Utterances of the shortest conversation of a batch; lengths are spread evenly between both.
+    pub min_turns: usize,
     /// Repetitions per measurement; the median counts.
     pub repeat: usize,
     /// With the model's dropout.
@@ -66,7 +68,8 @@ pub fn bench(
     let tracked = device.clone().autodiff();
     let model = config.build(input, task, 0, &tracked)?;
     let objective = Objective::plain(&TrainConfig::default(), task);
-    let batch = random_batch(input, task, options.batch, options.turns, &tracked);
+    let lengths = spread(options.min_turns, options.turns, options.batch);
+    let batch = random_talks(input, task, &lengths, &tracked);
     let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         weight_decay: 0.0,
@@ -92,12 +95,12 @@ pub fn bench(
             to_vec(logits);
         }
     };
-    let batch = random_batch(input, task, options.batch, options.turns, device);
+    let batch = random_talks(input, task, &lengths, device);
     let many = median(&times(options.repeat, || infer(&batch)));
     let one = random_batch(input, task, 1, options.turns, device);
     let single = times(3 * options.repeat, || infer(&one));
     let limit = gemm_limit(device);
-    let utterances = input.n_speakers.map_or(1, |_| options.turns) * options.batch;
+    let utterances = batch.len();
     let train_samples_per_s = utterances as f64 / train;
     let flops = 3.0 * config.forward_flops(input, task);
     Ok(BenchResult {
@@ -155,30 +158,47 @@ fn train_step(
     }
 }
 
+/// `n` whole numbers at equal distances from `high` down to `low`.
+fn spread(low: usize, high: usize, n: usize) -> Vec<usize> {
+    let gap = high.saturating_sub(low);
+    (0..n)
+        .map(|i| high - gap * i / n.saturating_sub(1).max(1))
+        .collect()
+}
+
 fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
+    random_talks(input, task, &vec![turns; n], device)
+}
+
+/// As many utterances as there are lengths or, for a model that reads conversations, conversations of these
+/// lengths.
+fn random_talks(input: &InputSpec, task: Task, lengths: &[usize], device: &Device) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
-        lengths: vec![turns; n],
-        speakers: (0..n * turns).map(|i| i % turns % n_speakers).collect(),
+        lengths: lengths.to_vec(),
+        speakers: (lengths.iter())
+            .flat_map(|&n| (0..n).map(|turn| turn % n_speakers))
+            .collect(),
         n_speakers,
     });
+    let n = lengths.len();
     let sequences = ModalityMap::from_fn(|m| {
         let dim = (*input.dims.get(m))?;
-        let time = conversations
-            .as_ref()
-            .map_or(*input.lengths.get(m), |_| turns);
-        let values = (0..n * time * dim)
-            .map(|_| rng.random_range(-1.7_f32..1.7))
-            .collect();
-        Some(Sequence::new(
-            values,
-            [n, time, dim],
-            &vec![time; n],
-            device,
-        ))
+        let frames = vec![*input.lengths.get(m); n];
+        let lengths = if conversations.is_some() {
+            lengths
+        } else {
+            &frames
+        };
+        let time = lengths.iter().copied().max().unwrap_or(0);
+        let mut values = vec![0.0; n * time * dim];
+        for (row, &length) in values.chunks_mut((time * dim).max(1)).zip(lengths) {
+            row[..length * dim].fill_with(|| rng.random_range(-1.7_f32..1.7));
+        }
+        Some(Sequence::new(values, [n, time, dim], lengths, device))
     });
     let classes = task.n_outputs() as u32;
-    let n = conversations.as_ref().map_or(n, |_| n * turns);
+    let n = (conversations.as_ref()).map_or(n, |talks| talks.speakers.len());
     Batch {
         indices: (0..n).collect(),
         conversations,
@@ -234,4 +254,37 @@ fn peak_bytes() -> u64 {
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok())
         .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_spread_between_both_ends() {
+        assert_eq!(spread(8, 110, 4), [110, 76, 42, 8]);
+        assert_eq!(spread(5, 5, 2), [5, 5]);
+        assert_eq!(spread(3, 9, 1), [9]);
+    }
+
+    #[test]
+    fn a_batch_of_conversations_has_the_lengths_that_were_asked_for() {
+        let input = InputSpec {
+            dims: ModalityMap {
+                text: Some(2),
+                ..ModalityMap::default()
+            },
+            lengths: ModalityMap::default(),
+            sampling: ModalityMap::default(),
+            n_speakers: Some(2),
+        };
+        let task = Task::Classification { n_classes: 3 };
+        let batch = random_talks(&input, task, &[3, 1], &Device::flex());
+        let talks = batch.conversations.clone().unwrap();
+        assert_eq!((talks.lengths, batch.len()), (vec![3, 1], 4));
+        assert_eq!(talks.speakers, [0, 1, 0, 0]);
+        let text = batch.sequences.text.unwrap();
+        assert_eq!(text.values.dims(), [2, 3, 2]);
+        assert_eq!(to_vec(text.values)[8..], [0.0; 4]);
+    }
 }

@@ -1,12 +1,14 @@
 //! One file per verb.
 
 pub(crate) mod bench;
+pub(crate) mod by_length;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod eval;
 pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
+pub(crate) mod points;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 pub(crate) mod train;
