@@ -110,7 +110,9 @@ fn a_part_of_train_selects_and_valid_can_be_judged() {
     let compare = "compare --models bc_lstm,utterance_mlp --corpus c --seeds 1 --split valid --set train.epochs=1";
     trimer(at, &format!("{compare} --out no")).refused(&["valid", "data.valid_from_train=0.1"]);
     assert!(!at.join("no").exists());
-    let line = format!("{compare} --set data.valid_from_train=0.25 --out yes --json");
+    // One thread for two runs at a time: whoever waits must not keep it.
+    let line =
+        format!("{compare} --set data.valid_from_train=0.25 --out yes --json --threads 1 --jobs 2");
     let found = trimer(at, &line).json();
     assert_eq!(found["split"], "valid");
     trimer(at, "compare all held --split valid").refused(&["has seen the valid split"]);

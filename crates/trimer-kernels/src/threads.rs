@@ -16,6 +16,11 @@ pub fn use_threads(n: usize) -> Result<(), ThreadPoolBuildError> {
         .build_global()
 }
 
+/// Does a piece of waiting work, if the calling thread is one of the pool; tells whether it did.
+pub fn lend_a_hand() -> bool {
+    rayon::yield_now() == Some(rayon::Yield::Executed)
+}
+
 /// How many threads the kernels compute on.
 pub fn threads() -> usize {
     rayon::current_num_threads()
