@@ -20,6 +20,7 @@ pub const TSNE_MAX_POINTS: usize = 5_000;
 ///
 /// # Panics
 /// If `rows` is no whole number of rows.
+#[allow(clippy::needless_range_loop, reason = "rows are taken in pairs")]
 pub fn pca(rows: &[f32], width: usize) -> Vec<[f64; 2]> {
     let width = width.max(1);
     assert!(rows.len().is_multiple_of(width), "whole rows");
@@ -103,6 +104,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 ///
 /// # Panics
 /// If `rows` is no whole number of rows.
+#[allow(clippy::needless_range_loop, reason = "rows are taken in pairs")]
 pub fn tsne(rows: &[f32], width: usize, perplexity: f64) -> Option<Vec<[f64; 2]>> {
     let width = width.max(1);
     assert!(rows.len().is_multiple_of(width), "whole rows");
@@ -166,6 +168,7 @@ pub fn tsne(rows: &[f32], width: usize, perplexity: f64) -> Option<Vec<[f64; 2]>
 
 /// The joint similarities `p_ij`, row-major `[row, row]`, of Gaussians around every row whose width gives
 /// the perplexity.
+#[allow(clippy::needless_range_loop, reason = "rows are taken in pairs")]
 fn similarities(rows: &[f32], width: usize, perplexity: f64) -> Vec<f64> {
     let n = rows.len() / width;
     let row = |i: usize| &rows[i * width..(i + 1) * width];
