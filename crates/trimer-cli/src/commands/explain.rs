@@ -135,31 +135,36 @@ impl Why<'_> {
         let e = &self.found.all[i];
         let targets = self.targets(e);
         let part = |output: usize| {
-            json!({
-                "with_all": e.with_all()[output],
-                "with_none": e.with_none()[output],
-                "contributions": self.contributions_json(e, output),
-            })
+            Map::from_iter([
+                ("with_all".to_owned(), e.with_all()[output].into()),
+                ("with_none".to_owned(), e.with_none()[output].into()),
+                (
+                    "contributions".to_owned(),
+                    self.contributions_json(e, output).into(),
+                ),
+            ])
         };
-        let mut value = if matches!(self.task(), Task::MultiBinary { .. }) {
-            json!({})
-        } else {
-            part(targets[0].1)
-        };
-        value["head"] = e.head.as_str().into();
-        value["value"] = match self.task() {
-            Task::Regression => "score".into(),
-            Task::MultiBinary { .. } => "probability of yes".into(),
-            Task::Classification { .. } => "probability".into(),
-        };
+        let mut value = json!({
+            "head": e.head,
+            "value": match self.task() {
+                Task::Regression => "score",
+                Task::MultiBinary { .. } => "probability of yes",
+                Task::Classification { .. } => "probability",
+            },
+        });
         if matches!(self.task(), Task::Classification { .. }) {
             value["class"] = targets[0].0.as_str().into();
+        }
+        if !matches!(self.task(), Task::MultiBinary { .. }) {
+            for (key, part) in part(targets[0].1) {
+                value[key] = part;
+            }
         }
         value["modalities"] = json!(self.found.players);
         value["absent"] = json!(e.absent);
         value["targets"] = targets
             .iter()
-            .map(|(name, output)| (name.clone(), part(*output)))
+            .map(|(name, output)| (name.clone(), part(*output).into()))
             .collect::<Map<_, _>>()
             .into();
         let without = self.found.players.iter();
@@ -414,6 +419,10 @@ impl Why<'_> {
                 let (Some(shares), Some(frames)) = (shares, frames.get(modality)) else {
                     continue;
                 };
+                // One frame is no curve; the table has its share.
+                if shares.len() < 2 {
+                    continue;
+                }
                 section = section.figure(curve(&attention.tower, modality, shares, frames));
             }
         }
@@ -465,6 +474,7 @@ fn curve(tower: &str, modality: Modality, shares: &[f64], frames: &Frames) -> Li
         .collect();
     let title = format!("Attention of the {tower} tower on {modality}");
     LineChart::new(title, label, "share of attention")
+        .y_range(0.0, 0.0)
         .series(Series::new(modality.as_str(), points))
 }
 
