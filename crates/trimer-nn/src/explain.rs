@@ -4,7 +4,7 @@
 //! A modality is taken away exactly as in [`crate::corrupt`]: zeros after normalisation, all of it
 //! marked as padding; from a model of conversations it is taken for the whole conversation. So all
 //! subsets of the modalities, eight at most, are computed and not sampled, and the contributions are
-//! the exact Shapley values [Shapley1953] of the model's output as a function of the subset.
+//! the exact Shapley values (`[Shapley1953]`) of the model's output as a function of the subset.
 
 use crate::batch::Batch;
 use crate::calibrate::Calibration;

@@ -214,7 +214,7 @@ impl Why<'_> {
             head.push("answer".into());
         }
         head.extend(["with all".to_owned(), "with none".to_owned()]);
-        head.extend(self.found.players.iter().map(|m| m.to_string()));
+        head.extend(self.found.players.iter().map(|m| m.as_str().to_owned()));
         head.extend(self.found.players.iter().map(|m| format!("without {m}")));
         let mut rows = Vec::new();
         for e in &self.found.all {

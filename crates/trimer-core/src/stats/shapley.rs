@@ -3,7 +3,7 @@
 /// Members that [`shapley`] takes at most: it asks for the value of every subset.
 pub const MOST_PLAYERS: usize = 16;
 
-/// The exact Shapley values of `n_players` [Shapley1953]: for each, the mean over all orders of
+/// The exact Shapley values of `n_players` (`[Shapley1953]`): for each, the mean over all orders of
 /// joining of what the value rises by when the player joins. They sum to the value of all minus the
 /// value of none.
 ///
