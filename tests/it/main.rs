@@ -7,8 +7,10 @@
 )]
 
 mod cli;
+mod cli_calibrate;
 mod cli_compare;
 mod cli_errors;
+mod cli_explain;
 mod cli_hostile;
 mod cli_import;
 mod cli_labels;

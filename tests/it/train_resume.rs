@@ -26,6 +26,7 @@ fn result(run: &Path) -> Vec<(String, Vec<u8>)> {
         for name in [
             "last.safetensors",
             "best.safetensors",
+            "calibration.json",
             "predictions-valid.parquet",
             "predictions-test.parquet",
         ] {

@@ -43,6 +43,8 @@ enum Verb {
     Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Fit temperatures and thresholds on validation, and show what they do to a split
+    Calibrate(commands::calibrate::Args),
     /// Turn annotators' votes into labels, and measure how labels of modalities differ
     #[command(subcommand)]
     Labels(commands::labels::Verb),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Compare(args) => commands::compare::run(&args),
         Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Calibrate(args) => commands::calibrate::run(&args),
         Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod calibrate;
 pub mod compare;
 pub mod config;
 pub mod conversation;
@@ -9,6 +10,7 @@ pub mod corrupt;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod explain;
 pub mod files;
 pub mod layers;
 pub mod lbfgs;

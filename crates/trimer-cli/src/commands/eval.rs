@@ -1,10 +1,12 @@
 //! `trimer eval`: metrics of a run, head by head, with intervals.
 
+use super::calibrate;
 use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, METRICS, Metrics};
 use trimer_core::{Head, HeadMap};
+use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::labelled_rows_of_any;
 use trimer_nn::train::RunDir;
@@ -93,6 +95,12 @@ pub(crate) fn show(
     } else {
         run.evaluate(corpus, split, device, &EvaluationOptions::default())?
     };
+    let judged = if heads.iter().any(|(_, h)| h.is_some()) {
+        run.judge_calibration(corpus, split, device)?
+    } else {
+        HeadMap::default()
+    };
+    let calibration = calibrate::results(&judged, &[])?;
     if json {
         let kept: serde_json::Map<String, serde_json::Value> = heads
             .iter()
@@ -108,6 +116,7 @@ pub(crate) fn show(
             "split": split,
             "seeds": run.config.seeds,
             "heads": kept,
+            "calibration": calibrate::as_json(&judged, &calibration, &[])?,
         }));
     }
     let protocol = run.protocol()?;
@@ -125,6 +134,15 @@ pub(crate) fn show(
     ));
     ui::data(&metric_table(&heads));
     ui::data(&class_table(&heads, &run.config.classes));
+    if calibration.iter().any(|(_, c)| c.is_some()) {
+        ui::data("\nprobabilities at the temperatures fitted on valid\n");
+        ui::data(&calibrate::table(&calibration));
+    } else if run.config.task != Task::Regression {
+        ui::note(&format!(
+            "the probabilities are not calibrated; `trimer calibrate {}` fits temperatures on valid",
+            run.path.display()
+        ));
+    }
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! One file per verb.
 
 pub(crate) mod bench;
+pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod eval;
+mod explain;
 pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;

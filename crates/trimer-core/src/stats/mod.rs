@@ -8,6 +8,7 @@ pub mod describe;
 pub mod multiple;
 pub mod paired;
 pub mod proportion;
+pub mod shapley;
 pub mod student;
 
 pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
@@ -17,3 +18,4 @@ pub use paired::{
     PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
 };
 pub use proportion::wilson;
+pub use shapley::shapley;

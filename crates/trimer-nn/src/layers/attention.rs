@@ -148,6 +148,21 @@ impl MultiHeadAttention {
         self.attend_weighted(q, k, v, mask, rec)
     }
 
+    /// How much each position of `x` attends to each, mean over the heads. [`Self::forward`] never
+    /// makes these weights; this is for looking at them.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, time, d_model]`
+    /// - result: `[batch, queries, keys]`, whose rows sum to 1
+    pub fn weights(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
+        let [batch, time, d_model] = x.dims();
+        let qk = self.project(x, 0, 2 * d_model);
+        let q = self.split_heads(qk.clone().narrow(2, 0, d_model));
+        let k = self.split_heads(qk.narrow(2, d_model, d_model));
+        let weights = Self::weigh(q, &k, mask).mean_dim(1); // [batch, 1, queries, keys]
+        weights.reshape([batch, time, time])
+    }
+
     /// Rows `start .. start + len` of the input projection applied to `x`.
     fn project(&self, x: Tensor<3>, start: usize, len: usize) -> Tensor<3> {
         let weight = self.in_proj_weight.val().narrow(0, start, len); // [len, d_model]
@@ -170,9 +185,20 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> (Tensor<3>, Tensor<4>) {
         let [batch, n_heads, queries, d_head] = q.dims();
+        let weights = Self::weigh(q, &k, mask);
+        let mixed = dropout(weights.clone(), self.p_dropout, rec).matmul(v); // [batch, n_heads, queries, d_head]
+        let joined = mixed
+            .swap_dims(1, 2)
+            .reshape([batch, queries, n_heads * d_head]);
+        (self.out_proj.forward_sequence(joined), weights)
+    }
+
+    /// `softmax(q kᵀ / √d_head)`, `[batch, n_heads, queries, keys]`.
+    fn weigh(q: Tensor<4>, k: &Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
+        let [batch, n_heads, queries, d_head] = q.dims();
         let [_, _, keys, _] = k.dims();
         let scale = 1.0 / (d_head as f64).sqrt();
-        let mut scores = (q * scale).matmul(k.transpose()); // [batch, n_heads, queries, keys]
+        let mut scores = (q * scale).matmul(k.clone().transpose()); // [batch, n_heads, queries, keys]
         let shape = [batch, n_heads, queries, keys];
         if let Some(additive) = &mask.additive {
             scores = scores + additive.clone().reshape([1, 1, queries, keys]);
@@ -193,11 +219,6 @@ impl MultiHeadAttention {
             let pad = pad.clone().reshape([batch, 1, 1, keys]).expand(shape);
             scores = scores.mask_fill(pad, MASKED);
         }
-        let weights = softmax(scores, 3);
-        let mixed = dropout(weights.clone(), self.p_dropout, rec).matmul(v); // [batch, n_heads, queries, d_head]
-        let joined = mixed
-            .swap_dims(1, 2)
-            .reshape([batch, queries, n_heads * d_head]);
-        (self.out_proj.forward_sequence(joined), weights)
+        softmax(scores, 3)
     }
 }

@@ -1,6 +1,6 @@
 //! The transformer block of LFMIM, with norms on the branch outputs as well.
 
-use super::{Initializer, LayerNorm, Linear, MultiHeadAttention};
+use super::{AttentionMask, Initializer, LayerNorm, Linear, MultiHeadAttention};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
@@ -81,6 +81,16 @@ impl TransformerBlock {
     pub fn flops(time: usize, d_model: usize, d_ff: usize) -> f64 {
         let (time, d, ff) = (time as f64, d_model as f64, d_ff as f64);
         time * (8.0 * d * d + 4.0 * d * ff) + 4.0 * time * time * d
+    }
+
+    /// How much each position attends to each in [`Self::forward`] of the same `x`, mean over the
+    /// heads; `[batch, queries, keys]`. Not part of the forward pass, which never makes it.
+    pub fn attention_weights(&self, x: Tensor<3>, pad_mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        let mask = AttentionMask {
+            pad: pad_mask,
+            ..AttentionMask::default()
+        };
+        self.attn.weights(self.ln_1.forward(x), &mask)
     }
 
     /// # Shapes

@@ -491,19 +491,25 @@ impl RunDir {
         rows: &[usize],
         device: &Device,
     ) -> Result<Predictions> {
-        if self.config.input.n_speakers.is_none() {
-            return Err(NnError::Run {
-                path: self.path.clone(),
-                reason: format!(
-                    "its model `{}` reads single utterances, not conversations",
-                    self.config.model.info().id
-                ),
-                hint: "such a model never sees what follows; leave `--online` out".into(),
-            });
-        }
+        self.check_online()?;
         self.with_model(seed, corpus, device, |model, loader, plain| {
             let cfg = &self.config;
             predict_online(model, loader, rows, cfg.task, cfg.train.batch_size, plain)
+        })
+    }
+
+    /// Refuses a model for which there is no before and after.
+    pub(crate) fn check_online(&self) -> Result<()> {
+        if self.config.input.n_speakers.is_some() {
+            return Ok(());
+        }
+        Err(NnError::Run {
+            path: self.path.clone(),
+            reason: format!(
+                "its model `{}` reads single utterances, not conversations",
+                self.config.model.info().id
+            ),
+            hint: "such a model never sees what follows; leave `--online` out".into(),
         })
     }
 
@@ -522,13 +528,14 @@ impl RunDir {
         })
     }
 
-    fn with_model(
+    /// Hands a seed's selected model to `use_model`, with what it reads and where it computes.
+    pub(crate) fn with_model<T>(
         &self,
         seed: u64,
         corpus: &Corpus,
         device: &Device,
-        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> Predictions,
-    ) -> Result<Predictions> {
+        use_model: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> T,
+    ) -> Result<T> {
         let plain = device.clone().inner();
         let cfg = &self.config;
         check_dims(cfg, corpus)?;
@@ -538,7 +545,7 @@ impl RunDir {
             input: &cfg.input,
             normaliser: &normaliser,
         };
-        Ok(predict(&model.valid(), &loader, &plain))
+        Ok(use_model(&model.valid(), &loader, &plain))
     }
 
     /// As [`Self::predict`], with the features changed before the model sees them.
@@ -842,6 +849,11 @@ fn judge(
                     &run.columns(corpus),
                     &cfg.classes,
                 )?;
+            }
+        }
+        if split == Split::Valid {
+            for &seed in &cfg.seeds {
+                run.calibrate(seed, corpus, device, false)?;
             }
         }
         let metrics = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
