@@ -40,10 +40,8 @@ def peer_name(name):
         number, _, leaf = rest.partition(".")
         part = {"ln_post": "norm", "mix": "mix", "head": "head"}[first]
         return ".".join(filter(None, (BY_NUMBER[int(number)], part, leaf)))
-    if first.startswith("tower_"):
-        block, part, leaf = rest.split(".", 2)
-        return f"{TOWERS[first[6:]]}.blocks.{block}.{IN_BLOCK[part]}.{leaf}"
-    return "weights"
+    block, part, leaf = rest.split(".", 2)
+    return f"{TOWERS[first.removeprefix('tower_')]}.blocks.{block}.{IN_BLOCK[part]}.{leaf}"
 
 
 def load(path):
@@ -52,10 +50,12 @@ def load(path):
     with torch.device("meta"):
         model = Lfmim("paper", {"embed": 0.0, "attn": 0.0, "mlp": 0.0})
     wanted = model.state_dict()
-    state = {}
-    for name, value in load_file(path).items():
-        if name.startswith("normaliser."):
-            sys.exit("the run normalises its features; train one with data.normalise=none")
+    stored = load_file(path)
+    if any(name.startswith("normaliser.") for name in stored):
+        sys.exit("the run normalises its features; train one with data.normalise=none")
+    # Weights of the own states and of what came from the joint tower, [layer, modality] each.
+    state = {"weights": torch.stack([stored.pop("alpha"), stored.pop("alpha_bar")], -1)}
+    for name, value in stored.items():
         state[peer_name(name)] = value.reshape(wanted[peer_name(name)].shape)
     model.load_state_dict(state, assign=True)
     # Tables of positions are computed, not stored.

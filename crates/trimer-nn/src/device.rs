@@ -107,12 +107,12 @@ pub fn open(name: &str) -> Result<Opened> {
 /// When the name is unknown, this binary was built without that backend, or the machine does not
 /// have such a device.
 pub fn parse(name: &str) -> Result<Device> {
-    let reason = match name.parse()? {
+    let found = match name.parse::<DeviceName>()? {
         DeviceName::Cpu => return Ok(Device::flex()),
         DeviceName::Cuda(index) => open_cuda(index),
         DeviceName::Wgpu => open_wgpu(),
     };
-    reason
+    found
         .map(|opened| opened.device)
         .map_err(|reason| NnError::Device {
             device: name.to_owned(),

@@ -276,7 +276,7 @@ pub(super) fn check_frames(
     expected: Option<usize>,
 ) -> Result<(), CorpusError> {
     let dim = frames.dim;
-    if dim == 0 || frames.values.len() % dim != 0 {
+    if dim == 0 || !frames.values.len().is_multiple_of(dim) {
         return Err(CorpusError::Ragged {
             id: id.to_owned(),
             modality,
