@@ -9,6 +9,7 @@
 mod cli;
 mod cli_calibrate;
 mod cli_compare;
+mod cli_device;
 mod cli_errors;
 mod cli_explain;
 mod cli_hostile;
@@ -18,6 +19,8 @@ mod cli_results;
 mod conformance;
 mod fixture;
 mod golden;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
 mod parity_blocks;
 mod parity_checkpoints;
 mod parity_dialogue_rnn;

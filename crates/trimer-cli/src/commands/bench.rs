@@ -67,7 +67,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     if args.all {
         return all(args, &device);
     }
@@ -86,6 +86,7 @@ fn text(result: &BenchResult, batch: usize) -> String {
     let r = result;
     let mut lines = vec![
         r.system.clone(),
+        format!("device                {}", r.device_and_adapter()),
         format!("parameters            {}", r.parameters),
     ];
     if r.train_samples_per_s.is_finite() {
