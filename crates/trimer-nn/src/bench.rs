@@ -4,6 +4,7 @@ use crate::batch::{Batch, Conversations, InputSpec, Sequence};
 use crate::error::Result;
 use crate::models::{AnyModel, FusionModel, ModelConfig, Task};
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
+use crate::plugins::{At, Chain, Pass, PluginConfig};
 use crate::recorder::Recorder;
 use crate::train::config::TrainConfig;
 use crate::train::objective::Objective;
@@ -17,7 +18,7 @@ use std::time::Instant;
 use trimer_core::{Head, HeadMap, ModalityMap};
 
 /// What to measure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// Utterances per batch, or conversations.
     pub batch: usize,
@@ -27,6 +28,8 @@ pub struct BenchOptions {
     pub repeat: usize,
     /// With the model's dropout.
     pub dropout: bool,
+    /// Plug-ins of the training step, in their order.
+    pub plugins: Vec<PluginConfig>,
 }
 
 /// What was measured; times are medians.
@@ -73,6 +76,9 @@ pub fn bench(
         ..OptimizerConfig::default()
     };
     let mut optimizer = Optimizer::new(cfg);
+    let mut plugins = Chain::new(&options.plugins, input.modalities(), task);
+    plugins.check(&model.valid(), &batch)?;
+    plugins.start(&model, &batch);
     let mut trained = model.clone();
     let mut step = 0;
     let train = median(&times(options.repeat, || {
@@ -82,7 +88,8 @@ pub fn bench(
         } else {
             Recorder::eval()
         };
-        train_step(&mut trained, &mut optimizer, &objective, &batch, &mut rec);
+        let rules = (&mut optimizer, &mut plugins, &objective);
+        train_step(&mut trained, rules, &batch, step, &mut rec);
     }));
     drop(trained);
     let plain = model.valid();
@@ -137,9 +144,9 @@ pub fn latency_ms(
 
 fn train_step(
     model: &mut AnyModel,
-    optimizer: &mut Optimizer,
-    objective: &Objective,
+    (optimizer, plugins, objective): (&mut Optimizer, &mut Chain, &Objective),
     batch: &Batch,
+    step: u64,
     rec: &mut Recorder,
 ) {
     if model.is_fitted_at_once() {
@@ -147,15 +154,38 @@ fn train_step(
         *model = model.clone().fit(&mut batches, objective.columns());
         return;
     }
-    let output = model.forward(batch, rec);
+    let at = At {
+        step: usize::try_from(step).unwrap_or_default(),
+        global_step: step,
+        seed: step,
+        ..At::default()
+    };
+    let (output, inputs) = plugins.watch(at, || model.forward(batch, rec));
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {
-        let grads = gradients(model, total.backward());
+        let mut grads = gradients(model, total.backward());
+        if !plugins.is_empty() {
+            let seen = Pass {
+                batch,
+                output: &output,
+                loss: to_vec(total.without_autodiff())
+                    .first()
+                    .map_or(f64::NAN, |x| f64::from(*x)),
+                inputs: &inputs,
+                at,
+                columns: objective.columns(),
+                criterion: &|output, batch| {
+                    let losses = objective.losses(output, batch);
+                    objective.total(&losses, &output.aux_losses)
+                },
+            };
+            plugins.after_backward(model, seen, &mut grads);
+        }
         *model = optimizer.step(model.clone(), grads, 0.005);
     }
 }
 
-fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
+pub(crate) fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
         lengths: vec![turns; n],

@@ -5,6 +5,7 @@ use trimer_core::ModalityMap;
 use trimer_nn::bench::{BenchOptions, BenchResult, bench};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::models::{MODELS, ModelConfig, Task};
+use trimer_nn::plugins::PluginConfig;
 
 /// Arguments of `trimer bench`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// How often each measurement is repeated; the median counts
     #[arg(long, default_value_t = 7)]
     repeat: usize,
+    /// A plug-in of the training step (see `trimer plugins`), with its defaults; may be repeated
+    #[arg(long = "plugin", value_name = "ID")]
+    plugins: Vec<String>,
     /// Without any dropout
     #[arg(long)]
     no_dropout: bool,
@@ -122,6 +126,11 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
         turns: args.turns.max(1),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
+        plugins: args
+            .plugins
+            .iter()
+            .map(|id| PluginConfig::resolve(id, &toml::Table::new()))
+            .collect::<Result<_, _>>()?,
     };
     let task = Task::Classification { n_classes: 7 };
     Ok(bench(&config, &input, task, &options, device)?)

@@ -25,6 +25,7 @@ use crate::layers::{
     BlockConfig, Initializer, LayerNorm, Linear, Mlp, SinusoidalPositions, TransformerBlock,
     dropout,
 };
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
@@ -543,7 +544,7 @@ impl FusionModel for Lfmim {
         let tower = &self.multimodal_tower;
         // In evaluation the recorder hands out no seeds, so what needs nothing of one another may run
         // side by side.
-        let apart = !rec.is_training() && on_cpu(&tower.mix.val());
+        let apart = !rec.is_training() && !probe::is_active() && on_cpu(&tower.mix.val());
         let enter = |modality: Modality, rec: &mut Recorder| {
             let (tower, sequence) = (self.tower(modality), batch.sequences.get(modality));
             Some(self.enter(modality, tower?, sequence.as_ref()?, rec))
