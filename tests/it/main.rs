@@ -14,6 +14,7 @@ mod cli_import;
 mod cli_labels;
 mod cli_results;
 mod conformance;
+mod conformance_plugins;
 mod fixture;
 mod golden;
 mod hosts;

@@ -133,12 +133,7 @@ fn check_modules(fixture: &Fixture, model: &AnyModel, state: &Value) {
     assert_eq!(own(&state["modules"]["shared"]), expected, "{name}: shared");
 }
 
-fn check_gradients(
-    fixture: &Fixture,
-    model: &AnyModel,
-    found: &GradientMap,
-    prefix: &str,
-) {
+fn check_gradients(fixture: &Fixture, model: &AnyModel, found: &GradientMap, prefix: &str) {
     let theirs = fixture.with_prefix(prefix);
     let largest = theirs.values().map(|t| max_abs(&t.values));
     let largest = largest.fold(0.0, f32::max);
@@ -165,26 +160,44 @@ fn check_state(fixture: &Fixture, model: &AnyModel, state: &Value, step: usize, 
         |(ours, _): (&str, &str)| state["coefficients"][ours].as_f64().unwrap() as f32;
     let ours = ORDER.map(coefficient);
     let reference = &fixture.get(&format!("step{step}.coefficient")).values;
-    assert_close(&format!("{what}: coefficients"), &ours, reference, OUTPUT, 1e-5);
+    assert_close(
+        &format!("{what}: coefficients"),
+        &ours,
+        reference,
+        OUTPUT,
+        1e-5,
+    );
     let prefix = format!("step{step}.pen.");
     let mut theirs = fixture.with_prefix(&prefix);
     theirs.retain(|key, _| !model.is_unused_key(&format!("{key}.weight")));
     let shared = modules(model, &state["modules"]["shared"]);
     let mut seen = 0;
     for (key, reference) in &theirs {
-        let name = shared.get(key).unwrap_or_else(|| panic!("{what}: no module {key}"));
+        let name = shared
+            .get(key)
+            .unwrap_or_else(|| panic!("{what}: no module {key}"));
         let Some(ours) = state["penalties"].get(name) else {
             continue;
         };
         let ours = ours.as_array().unwrap().iter();
         let ours: Vec<f32> = ours.map(|x| x.as_f64().unwrap() as f32).collect();
-        assert_close(&format!("{what}: {key}"), &ours, &reference.values, OUTPUT, 0.0);
+        assert_close(
+            &format!("{what}: {key}"),
+            &ours,
+            &reference.values,
+            OUTPUT,
+            0.0,
+        );
         seen += 1;
     }
     if all {
         assert_eq!(seen, theirs.len(), "{what}: number of penalties");
     } else {
-        assert_eq!(seen, state["penalties"].as_object().unwrap().len(), "{what}: penalties");
+        assert_eq!(
+            seen,
+            state["penalties"].as_object().unwrap().len(),
+            "{what}: penalties"
+        );
     }
 }
 
@@ -219,7 +232,9 @@ fn run(fixture: &Fixture, rnn_mode: RnnMode, replay: bool) {
     let input = hosts::input(fixture, "step0.");
     let n_classes = fixture.usize("/constructor/n_classes");
     let task = Task::Classification { n_classes };
-    let model = hosts::config(fixture).build(&input, task, 0, &device).unwrap();
+    let model = hosts::config(fixture)
+        .build(&input, task, 0, &device)
+        .unwrap();
     let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
     let fagm = Fagm::new(config(fixture, rnn_mode));
     let mut chain = Chain::of(vec![Box::new(fagm)], input.modalities(), task);
@@ -259,7 +274,13 @@ fn run(fixture: &Fixture, rnn_mode: RnnMode, replay: bool) {
         check_output(fixture, &output, &batch, step);
         let value = to_vec(loss.clone());
         let reference = &fixture.get(&format!("step{step}.loss")).values;
-        assert_close(&format!("{name}: loss {step}"), &value, reference, OUTPUT, 0.0);
+        assert_close(
+            &format!("{name}: loss {step}"),
+            &value,
+            reference,
+            OUTPUT,
+            0.0,
+        );
         let mut grads = gradients(&model, loss.backward());
         if !replay {
             check_gradients(fixture, &model, &grads, &format!("step{step}.grad_before."));
@@ -291,7 +312,10 @@ fn run(fixture: &Fixture, rnn_mode: RnnMode, replay: bool) {
             assert_close(&what, &tensor.values, &after[&key].values, OUTPUT, 2e-5);
         }
     }
-    println!("{name}: {n} steps, {} parameters", parameter_ids(&model).len());
+    println!(
+        "{name}: {n} steps, {} parameters",
+        parameter_ids(&model).len()
+    );
     assert!(n > 0, "{name}: no step");
 }
 
@@ -326,7 +350,9 @@ fn the_model_is_left_as_it_is() {
         let task = Task::Classification {
             n_classes: fixture.usize("/constructor/n_classes"),
         };
-        let model = hosts::config(&fixture).build(&input, task, 0, &device).unwrap();
+        let model = hosts::config(&fixture)
+            .build(&input, task, 0, &device)
+            .unwrap();
         let before = state_dict(&model);
         let fagm = Fagm::new(config(&fixture, RnnMode::Skip));
         let mut chain = Chain::of(vec![Box::new(fagm)], input.modalities(), task);

@@ -119,7 +119,9 @@ impl FusionModel for TwoBranches {
 
     fn forward(&self, batch: &Batch, _: &mut Recorder) -> ModelOutput {
         let values = |m: Modality| batch.sequences.get(m).as_ref().unwrap().values.clone();
-        let audio = self.audio_net.forward(values(Modality::Audio).unsqueeze_dim(1));
+        let audio = self
+            .audio_net
+            .forward(values(Modality::Audio).unsqueeze_dim(1));
         let [channels, frames, height, width] = self.shape;
         let n = batch.len();
         let images = values(Modality::Vision)
@@ -128,7 +130,10 @@ impl FusionModel for TwoBranches {
             .reshape([n * frames, channels, height, width]);
         let vision = self.vision_net.forward(images);
         let [_, dim] = vision.dims();
-        let vision = vision.reshape([n, frames, dim]).mean_dim(1).reshape([n, dim]);
+        let vision = vision
+            .reshape([n, frames, dim])
+            .mean_dim(1)
+            .reshape([n, dim]);
         let logits = match &self.heads[..] {
             [head] => head.forward(Tensor::cat(vec![audio.clone(), vision.clone()], 1)),
             heads => heads[0].forward(audio.clone()) + heads[1].forward(vision.clone()),
@@ -218,7 +223,13 @@ fn check_gradients(fixture: &Fixture, model: &TwoBranches, grads: &GradientMap, 
     for (path, grad) in grads {
         let key = model.state_key(path);
         let what = format!("{}: {prefix}{key}", fixture.name);
-        assert_close(&what, &to_vec(grad.clone()), &theirs[&key].values, GRADIENT, floor);
+        assert_close(
+            &what,
+            &to_vec(grad.clone()),
+            &theirs[&key].values,
+            GRADIENT,
+            floor,
+        );
     }
 }
 
@@ -277,8 +288,14 @@ fn run(name: &str) {
             assert_close(&what, &ours, &fixture.get(&key(rest)).values, OUTPUT, 0.0);
         };
         close(to_vec(output.logits.multimodal.clone().unwrap()), "output");
-        close(to_vec(output.features.audio.clone().unwrap()), "feature_audio");
-        close(to_vec(output.features.vision.clone().unwrap()), "feature_visual");
+        close(
+            to_vec(output.features.audio.clone().unwrap()),
+            "feature_audio",
+        );
+        close(
+            to_vec(output.features.vision.clone().unwrap()),
+            "feature_visual",
+        );
         close(to_vec(loss.clone()), "loss");
         let late = model.valid().late_fusion().unwrap();
         let alone = late.alone(&output.features);
@@ -376,6 +393,9 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         let variance = noise.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
         // 4,000 draws: five standard errors.
         assert!(mean.abs() < 5.0 * 0.5 / n.sqrt(), "{mean}");
-        assert!((variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n).sqrt(), "{variance}");
+        assert!(
+            (variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n).sqrt(),
+            "{variance}"
+        );
     }
 }

@@ -185,7 +185,13 @@ fn train_step(
     }
 }
 
-pub(crate) fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
+pub(crate) fn random_batch(
+    input: &InputSpec,
+    task: Task,
+    n: usize,
+    turns: usize,
+    device: &Device,
+) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
         lengths: vec![turns; n],

@@ -138,10 +138,7 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
     overrides.select_on = parse_select_on(&args.select_on);
     let seeds = seeds(args)?;
     let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
-    if let Some(id) = touched
-        .iter()
-        .find(|id| !config.train.plugins.contains(id))
-    {
+    if let Some(id) = touched.iter().find(|id| !config.train.plugins.contains(id)) {
         return Err(Hinted::new(
             format!("`--set {id}...` changes nothing: the plug-in `{id}` is not active"),
             format!("add `--plugin {id}`"),

@@ -19,6 +19,7 @@ use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
+use crate::layers::graph::rows_tensor;
 use crate::layers::turns::{
     arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reading,
     reverse_turns, side_by_side, turns_before,
@@ -27,7 +28,7 @@ use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
 use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap};
 use trimer_kernels::dropout::{Site, Stream};
@@ -214,6 +215,7 @@ impl PartyCell {
         rec: &mut Recorder,
     ) -> Tensor<3> {
         let ready = Prepared::new(self, x.clone());
+        let kept = probe::is_active().then(|| before.clone());
         let watched = [&self.g_cell, &self.p_cell]
             .into_iter()
             .any(|cell| probe::wants(cell.weight_ih.id));
@@ -221,7 +223,10 @@ impl PartyCell {
             None if !watched => self.fused(&ready, before, p, rec),
             _ => None,
         };
-        let spoken = fused.unwrap_or_else(|| self.step_by_step(&x, &ready, speakers, p, rec));
+        let mut spoken = fused.unwrap_or_else(|| self.step_by_step(&x, &ready, speakers, p, rec));
+        if let Some(before) = kept {
+            spoken = silent_padding(spoken, speakers, &before);
+        }
         let emotions = self.e_cell.run(spoken.clone(), None, None, false).states;
         if probe::is_active() {
             self.report_last_turn(&x, &spoken);
@@ -346,6 +351,33 @@ fn report(cell: &RecurrentCell, utterance: &Tensor<3>, state: &Tensor<3>) {
     }
 }
 
+/// The speakers' states with that of the first party in padding, unchanged since it last spoke, as the
+/// reference has it. Only what layers are reported to read hangs on that.
+///
+/// # Shapes
+/// - `spoken` and result: `[conversation, turn, d_party]`
+/// - `speakers`: `[conversation, turn, party]`, zero at padding
+fn silent_padding(spoken: Tensor<3>, speakers: &Tensor<3>, before: &[Option<usize>]) -> Tensor<3> {
+    let [conversations, turns, dim] = spoken.dims();
+    let device = spoken.device();
+    let place = |(i, turn): (usize, &Option<usize>)| i - i % turns + turn.unwrap_or_default();
+    let rows: Vec<usize> = before.iter().enumerate().map(place).collect();
+    let known: Vec<f32> = before
+        .iter()
+        .map(|b| f32::from(u8::from(b.is_some())))
+        .collect();
+    let known = TensorData::new(known, [conversations, turns, 1]);
+    let known = Tensor::<3>::from_data(known, &device);
+    let real = speakers.clone().sum_dim(2); // [conversation, turn, 1]
+    let padding = (real.clone().neg() + 1.0) * known;
+    let earlier = spoken
+        .clone()
+        .reshape([conversations * turns, dim])
+        .select(0, rows_tensor(&rows, &device))
+        .reshape([conversations, turns, dim]);
+    spoken * real + earlier * padding
+}
+
 /// What hangs on the utterances alone, computed for all turns at once, and the columns of the weights that
 /// read a state, cut out once: each cut costs a gradient of full size.
 struct Prepared {
@@ -425,10 +457,7 @@ impl FusionModel for DialogueRnn {
         if let Some(attention) = &self.emotion_attention {
             let queries = attention.forward_sequence(states.clone());
             let [_, turns, _] = states.dims();
-            probe::see_last(
-                &attention.reads(),
-                &states.clone().narrow(1, turns - 1, 1),
-            );
+            probe::see_last(&attention.reads(), &states.clone().narrow(1, turns - 1, 1));
             states = attend_bounded(queries, states, &pad_mask);
         }
         rec.tap("emotion.out", &states);

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::layers::graph::{
     Gcnii, GcniiConfig, SimilarityGraph, TurnTower, letter, rows_tensor, turn_nodes,
 };
-use crate::layers::turns::arrangement;
+use crate::layers::turns::{JOINT_ORDER, arrangement};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
 use crate::plugins::LateFusion;
 use crate::recorder::Recorder;

@@ -232,7 +232,10 @@ impl Chain {
         for (plugin, mut state) in self.plugins.iter_mut().zip(states) {
             let id = plugin.info().id;
             if state["id"] != id {
-                return Err(format!("it holds the state of {}, expected `{id}`", state["id"]));
+                return Err(format!(
+                    "it holds the state of {}, expected `{id}`",
+                    state["id"]
+                ));
             }
             plugin
                 .load_state(state["state"].take(), host)

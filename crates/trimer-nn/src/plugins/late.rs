@@ -19,7 +19,7 @@ pub struct LatePart {
 /// `logits = Σ_u h_u W_uᵀ + b_u`: how the modalities meet in the classifier.
 ///
 /// Concatenation is the case `[h_1; ..; h_M] Wᵀ + b` with `W` cut into columns and `b_u = b / M`; a sum
-/// of one classifier per modality has its own bias in each. `[Peng2022] eq. 3`
+/// of one classifier per modality has its own bias in each. `[Peng2022]`
 #[derive(Debug, Clone)]
 pub struct LateFusion {
     /// Per modality that takes part.
@@ -75,10 +75,7 @@ impl LateFusion {
     ///
     /// # Shapes
     /// - result: `[rows, n_outputs]` each
-    pub fn alone(
-        &self,
-        features: &HeadMap<Option<Tensor<2>>>,
-    ) -> ModalityMap<Option<Tensor<2>>> {
+    pub fn alone(&self, features: &HeadMap<Option<Tensor<2>>>) -> ModalityMap<Option<Tensor<2>>> {
         ModalityMap::from_fn(|m| {
             let part = self.parts.get(m).as_ref()?;
             let h = Self::feature(part, m, features)?;

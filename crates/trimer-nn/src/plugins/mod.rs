@@ -30,7 +30,7 @@ use crate::models::{FusionModel, ModelInfo, ModelOutput, Owner, Task};
 use crate::probe::{self, Inputs, Wanted};
 use crate::recorder::Recorder;
 use crate::weights;
-use burn::module::{Module, ParamId};
+use burn::module::ParamId;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,9 @@ pub struct PluginInfo {
 
 /// Gradients by the path of their parameter, flattened.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
+
+/// Id and shape of parameters by path.
+pub type Parameters = BTreeMap<String, (ParamId, Vec<usize>)>;
 
 /// Where training stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,7 +83,7 @@ pub trait Host {
     fn owner(&self, path: &str) -> Owner;
 
     /// Id and shape of every parameter by path.
-    fn parameter_ids(&self) -> BTreeMap<String, (ParamId, Vec<usize>)>;
+    fn parameter_ids(&self) -> Parameters;
 
     /// How the scores come about where modalities only meet in a linear classifier.
     fn late(&self) -> Option<LateFusion>;
@@ -102,7 +105,7 @@ impl<M: FusionModel> Host for M {
         self.owner_of(path)
     }
 
-    fn parameter_ids(&self) -> BTreeMap<String, (ParamId, Vec<usize>)> {
+    fn parameter_ids(&self) -> Parameters {
         weights::parameter_ids(self)
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Source: `[Peng2022]` (CVPR 2022) and its code (`GeWu-Lab/OGM-GE_CVPR2022`).
 //!
-//! | what | paper | function |
-//! |---|---|---|
-//! | scores of one modality alone from the classifier's parts | eq. 6 | [`LateFusion::alone`](super::LateFusion::alone) |
-//! | `s_u`, the summed probability of the true class | eq. 6 | [`confidence`] |
-//! | `ρ_u = s_u / mean of the others`, `k_u = 1 - tanh(α ρ_u)` where `ρ_u > 1` | eq. 7-8 | [`coefficients`] |
-//! | `g ← k g + ε`, `ε ~ N(0, std(g)²)` | eq. 10-12 | [`OgmGe`] |
+//! | what | function |
+//! |---|---|
+//! | scores of one modality alone, from the classifier's parts | [`LateFusion::alone`](super::LateFusion::alone) |
+//! | `s_u`, the summed probability of the true class | [`confidence`] |
+//! | `ρ_u = s_u / s_w`, `k_u = 1 - tanh(α ρ_u)` where `ρ_u > 1` | [`coefficients`] |
+//! | `g ← k g + ε`, `ε ~ N(0, std(g)²)` | [`OgmGe`] |
 //!
 //! Deviations, ours: more than two modalities, by the mean of the others; all matrices of an encoder are
 //! modulated, not convolution kernels alone (`conv_only`); scores `exp(-|o - y|)` where a score is
@@ -112,7 +112,7 @@ pub fn confidence(
     of_truth.sum()
 }
 
-/// `ρ_u` and `k_u` of each modality that has a score. `[Peng2022] eq. 7, 8`
+/// `ρ_u = s_u / mean of the others` and `k_u` of each modality that has a score. `[Peng2022]`
 ///
 /// Two modalities are treated as in the released code, where a tie weakens the first of them.
 pub fn coefficients(
@@ -164,10 +164,7 @@ impl OgmGe {
 
     /// With noise from elsewhere, to repeat a recorded training.
     #[must_use]
-    pub fn with_noise(
-        mut self,
-        noise: impl FnMut(&str, f64, usize) -> Vec<f32> + 'static,
-    ) -> Self {
+    pub fn with_noise(mut self, noise: impl FnMut(&str, f64, usize) -> Vec<f32> + 'static) -> Self {
         self.noise = Some(Box::new(noise));
         self
     }

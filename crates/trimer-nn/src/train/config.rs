@@ -494,8 +494,10 @@ impl Overrides {
                     all.plugins.entry(name.clone()).or_default()
                 }
                 _ => {
-                    let sections: Vec<&str> =
-                        ["model", "data", "train"].into_iter().chain(plugins).collect();
+                    let sections: Vec<&str> = ["model", "data", "train"]
+                        .into_iter()
+                        .chain(plugins)
+                        .collect();
                     let near = nearest(&name, sections.iter().copied());
                     let known = near.map_or_else(
                         || format!("known sections: {}", sections.join(", ")),
@@ -521,8 +523,7 @@ impl Overrides {
     /// Makes these the active plug-ins, in this order, instead of those of a recipe.
     pub fn use_plugins(&mut self, ids: &[String]) {
         let ids = ids.iter().cloned().map(toml::Value::String).collect();
-        self.train
-            .insert("plugins".into(), toml::Value::Array(ids));
+        self.train.insert("plugins".into(), toml::Value::Array(ids));
     }
 
     /// Puts the keys of `other` over these.
@@ -663,7 +664,10 @@ fn settle_plugins(
                 expected: format!("each plug-in once; `{id}` is there twice"),
             });
         }
-        all.push(PluginConfig::resolve(id, settings.get(id).unwrap_or(&none))?);
+        all.push(PluginConfig::resolve(
+            id,
+            settings.get(id).unwrap_or(&none),
+        )?);
     }
     Ok(all)
 }

@@ -242,18 +242,21 @@ impl Trainer<'_> {
         let last = self.file(LAST);
         if last.exists() {
             let plain = self.device.clone().inner();
-            let (model, normaliser, progress) =
-                checkpoint::load(&last, model, &cfg.input, (&mut optimizer, &mut plugins), &plain)
-                    .map_err(|error| match error {
-                        NnError::Weights { path, reason } => NnError::Run {
-                            path,
-                            reason: format!("training cannot be continued from it: {reason}"),
-                            hint: "restore it, or remove it to train this seed from the start"
-                                .into(),
-                        },
-                        other => other,
-                    },
-                )?;
+            let (model, normaliser, progress) = checkpoint::load(
+                &last,
+                model,
+                &cfg.input,
+                (&mut optimizer, &mut plugins),
+                &plain,
+            )
+            .map_err(|error| match error {
+                NnError::Weights { path, reason } => NnError::Run {
+                    path,
+                    reason: format!("training cannot be continued from it: {reason}"),
+                    hint: "restore it, or remove it to train this seed from the start".into(),
+                },
+                other => other,
+            })?;
             trim_log(&self.file(LOG), progress.global_step)?;
             plugins.resume(&self.file(PLUGIN_LOG), progress.epoch, progress.global_step)?;
             observer.message(&format!(
@@ -333,10 +336,11 @@ impl Trainer<'_> {
             });
             let due = cfg.checkpoint_steps > 0 && p.step.is_multiple_of(cfg.checkpoint_steps);
             let stopping = self.stop.load(Ordering::Relaxed);
-            if (due || stopping) && p.step < batches.len() {
+            let amid = p.step < batches.len();
+            if (due || stopping) && amid {
                 self.save(state)?;
             }
-            if stopping && p.step < batches.len() {
+            if stopping && amid {
                 return Ok(Ended::Interrupted);
             }
         }
@@ -404,9 +408,7 @@ impl Trainer<'_> {
                 objective.total(&losses, &output.aux_losses)
             },
         };
-        state
-            .plugins
-            .after_backward(&state.model, seen, &mut grads);
+        state.plugins.after_backward(&state.model, seen, &mut grads);
         if cfg.clip_norm > 0.0 {
             clip_by_norm(&mut grads, cfg.clip_norm);
         }

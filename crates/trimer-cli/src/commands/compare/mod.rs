@@ -303,6 +303,7 @@ fn open(paths: &[PathBuf]) -> anyhow::Result<(Vec<Entrant>, Vec<Corpus>)> {
                 model,
                 recipe: None,
                 set: Vec::new(),
+                plugins: run.config.train.plugins.clone(),
                 head: Head::Multimodal,
                 label: Head::Multimodal,
             },

@@ -222,10 +222,21 @@ mod tests {
         );
         assert_eq!(rows[1].dir(), "lfmim-ml");
         let rows = parse_models("mmgcn+fagm,mmgcn+watch+ogm_ge:b=b.toml").unwrap();
-        assert_eq!((rows[0].name.as_str(), &rows[0].model[..]), ("mmgcn+fagm", "mmgcn"));
+        assert_eq!(
+            (rows[0].name.as_str(), &rows[0].model[..]),
+            ("mmgcn+fagm", "mmgcn")
+        );
         assert_eq!(rows[1].plugins, ["watch", "ogm_ge"]);
         assert_eq!(rows[1].name, "mmgcn+watch+ogm_ge:b");
-        for bad in ["+fagm", "mmgcn+", "", ":x", "lfmim:", "lfmim=x.toml", "lfmim:=x.toml"] {
+        for bad in [
+            "+fagm",
+            "mmgcn+",
+            "",
+            ":x",
+            "lfmim:",
+            "lfmim=x.toml",
+            "lfmim:=x.toml",
+        ] {
             assert!(parse_models(bad).is_err(), "{bad}");
         }
         assert!(check_rows(&parse_models("lfmim,lfmim").unwrap()).is_err());

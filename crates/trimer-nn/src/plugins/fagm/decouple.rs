@@ -1,6 +1,6 @@
 //! Which modules read one modality alone.
 
-use super::super::{Host, erase, evaluate};
+use super::super::{Host, Parameters, erase, evaluate};
 use super::read;
 use crate::batch::Batch;
 use crate::probe::{Inputs, Seen};
@@ -23,9 +23,8 @@ pub struct Watched {
 
 impl Watched {
     /// What the module read, if that was recorded.
-    pub(super) fn seen<'a>(&self, inputs: &'a Inputs, host: &dyn Host) -> Option<&'a Seen> {
+    pub(super) fn seen<'a>(&self, inputs: &'a Inputs, ids: &Parameters) -> Option<&'a Seen> {
         let (first, _) = self.params.first()?;
-        let ids = host.parameter_ids();
         inputs.of(ids.get(first)?.0)
     }
 }
@@ -62,7 +61,11 @@ pub fn decouple(
             .contains(m)
             .then(|| evaluate(host, &erase(batch, others), None).1)
     });
-    let known: Vec<Watched> = all.0.iter().filter_map(|seen| watched(seen, &paths)).collect();
+    let known: Vec<Watched> = all
+        .0
+        .iter()
+        .filter_map(|seen| watched(seen, &paths))
+        .collect();
     let mut modules = Modules::default();
     for module in &known {
         if is_classifier(&module.name, &known) {
@@ -222,7 +225,10 @@ mod tests {
         assert_eq!(name(&["cell.attention"]), "cell.attention");
         assert_eq!(name(&["graph.layers.2"]), "graph.layers.2");
         assert_eq!(
-            name(&["rnn.layers.0.forward.weight_ih", "rnn.layers.1.reverse.bias_hh"]),
+            name(&[
+                "rnn.layers.0.forward.weight_ih",
+                "rnn.layers.1.reverse.bias_hh"
+            ]),
             "rnn.layers"
         );
     }

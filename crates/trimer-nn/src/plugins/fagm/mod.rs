@@ -1,6 +1,6 @@
 //! FAGM: fine-grained adaptive gradient modulation.
 //!
-//! Source: `[Li2023]` (ACM MM 2023) and its code (`iLearn-Lab/MM23-FAGM`); the code is the definition
+//! Source: `[Wang2023Fagm]` (ACM MM 2023) and its code (`iLearn-Lab/MM23-FAGM`); the code is the definition
 //! here, since the paper's equations could not be compared.
 //!
 //! | what | function |
@@ -27,7 +27,8 @@ pub mod rules;
 pub use decouple::{Modules, Watched, decouple};
 
 use super::{
-    GradientMap, Host, Notes, PluginConfigOf, PluginInfo, Start, Step, TrainPlugin, At, in_order, refuse,
+    At, GradientMap, Host, Notes, PluginConfigOf, PluginInfo, Start, Step, TrainPlugin, in_order,
+    refuse,
 };
 use crate::config::check_range;
 use crate::error::Result;
@@ -43,7 +44,7 @@ use trimer_core::{Modality, ModalityMap, ModalitySet};
 static INFO: PluginInfo = PluginInfo {
     id: "fagm",
     title: "Fine-grained Adaptive Gradient Modulation",
-    citation: "Li et al., Unlocking the Power of Multimodal Learning for Emotion Recognition in Conversation, ACM MM 2023",
+    citation: "Wang et al., Unlocking the Power of Multimodal Learning for Emotion Recognition in Conversation, ACM MM 2023",
     presets: &["clean", "published"],
     summary: "weakens the gradients of the modality that contributes most, by module and by neuron",
 };
@@ -255,9 +256,10 @@ impl Fagm {
             && step.host.model_info().id == "biddin"
             && step.modalities == ModalitySet::ALL;
         let mut hits = ModalityMap::<usize>::default();
+        let ids = step.host.parameter_ids();
         self.penalties.clear();
         for module in &self.modules.shared {
-            let Some(all) = module.seen(step.inputs, step.host) else {
+            let Some(all) = module.seen(step.inputs, &ids) else {
                 continue;
             };
             let delta = ModalityMap::from_fn(|m| {
@@ -408,7 +410,8 @@ impl TrainPlugin for Fagm {
 
 /// The encoders of a model whose modalities meet in the classifier: each is one specific module.
 fn late_modules(host: &dyn Host) -> Modules {
-    let in_encoder = host.late().map_or(|_: &str| true, |late| late.in_encoder);
+    let late = host.late();
+    let in_encoder = |path: &str| late.as_ref().is_none_or(|late| (late.in_encoder)(path));
     let mut specific = ModalityMap::<Vec<Watched>>::default();
     for path in host.parameter_ids().into_keys() {
         if let Owner::Modality(modality) = host.owner(&path)

@@ -6,11 +6,7 @@ use crate::layers::turns::JOINT_ORDER;
 
 /// `c_m = (r_m - min_j r_j)^γ` with `r = softmax(scale * score)`: how much the gradients of each modality
 /// are weakened; zero for the weakest one and for modalities that are not there.
-pub fn coefficients(
-    scores: &ModalityMap<Option<f64>>,
-    scale: f64,
-    gamma: f64,
-) -> ModalityMap<f32> {
+pub fn coefficients(scores: &ModalityMap<Option<f64>>, scale: f64, gamma: f64) -> ModalityMap<f32> {
     let present: Vec<f64> = JOINT_ORDER
         .into_iter()
         .filter_map(|m| *scores.get(m))
