@@ -45,14 +45,14 @@ const TURNS: [usize; 3] = [3, 1, 2];
 const TIME: usize = 5;
 
 /// A model to be tested: its preset, shrunk.
-pub(super) struct Subject {
-    pub(super) name: String,
-    info: &'static ModelInfo,
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    pub(crate) info: &'static ModelInfo,
     config: ModelConfig,
 }
 
 /// Every preset of every model.
-pub(super) fn subjects() -> Vec<Subject> {
+pub(crate) fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
     for info in MODELS {
         for preset in info.presets {
@@ -74,7 +74,7 @@ pub(super) fn learners() -> Vec<Subject> {
     all
 }
 
-fn is_fitted_at_once(subject: &Subject) -> bool {
+pub(crate) fn is_fitted_at_once(subject: &Subject) -> bool {
     let task = tasks(subject)[0];
     build(subject, task, &Device::flex()).is_fitted_at_once()
 }
@@ -138,7 +138,7 @@ fn small_number(key: &str, n: i64) -> i64 {
     n.min(most)
 }
 
-fn reads(subject: &Subject) -> ModalitySet {
+pub(crate) fn reads(subject: &Subject) -> ModalitySet {
     subject
         .info
         .modalities
@@ -147,7 +147,7 @@ fn reads(subject: &Subject) -> ModalitySet {
         .collect()
 }
 
-fn input(subject: &Subject) -> InputSpec {
+pub(crate) fn input(subject: &Subject) -> InputSpec {
     let widths = ModalityMap {
         text: 6,
         audio: 4,
@@ -171,7 +171,7 @@ fn in_conversations(subject: &Subject) -> bool {
     subject.info.level == "conversation"
 }
 
-pub(super) fn tasks(subject: &Subject) -> Vec<Task> {
+pub(crate) fn tasks(subject: &Subject) -> Vec<Task> {
     let known = [
         ("classification", CLASSES),
         ("regression", Task::Regression),
@@ -186,7 +186,7 @@ pub(super) fn tasks(subject: &Subject) -> Vec<Task> {
 }
 
 /// A batch with sequences of other lengths in each row; `under_padding` fills what is not there.
-pub(super) fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
+pub(crate) fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
     let spec = input(subject);
     let conversations = in_conversations(subject);
     let rows = if conversations { TURNS.len() } else { N };
@@ -238,7 +238,7 @@ pub(super) fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &D
     }
 }
 
-pub(super) fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
+pub(crate) fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
     build_from(subject, task, SEED, device)
 }
 

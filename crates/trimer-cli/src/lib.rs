@@ -34,6 +34,8 @@ enum Verb {
     Corpus(commands::corpus::Verb),
     /// List the models, or show one model's card
     Models(commands::models::Args),
+    /// List the plug-ins that change gradients in training, or show one's card
+    Plugins(commands::plugins::Args),
     /// Train a model on a corpus, or continue a run
     Train(commands::train::Args),
     /// Judge a run: metrics per head under every convention that applies, with intervals
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Quickstart(args) => commands::quickstart::run(&args),
         Verb::Corpus(verb) => commands::corpus::run(&verb),
         Verb::Models(args) => commands::models::run(&args),
+        Verb::Plugins(args) => commands::plugins::run(&args),
         Verb::Train(args) => commands::train::run(&args),
         Verb::Eval(args) => commands::eval::run(&args),
         Verb::Compare(args) => commands::compare::run(&args),

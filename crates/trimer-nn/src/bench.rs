@@ -5,6 +5,7 @@ use crate::device;
 use crate::error::Result;
 use crate::models::{AnyModel, FusionModel, ModelConfig, Task};
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
+use crate::plugins::{At, Chain, Pass, PluginConfig};
 use crate::recorder::Recorder;
 use crate::train::config::TrainConfig;
 use crate::train::objective::Objective;
@@ -17,7 +18,7 @@ use std::time::Instant;
 use trimer_core::{Head, HeadMap, ModalityMap};
 
 /// What to measure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// Utterances per batch, or conversations.
     pub batch: usize,
@@ -31,6 +32,19 @@ pub struct BenchOptions {
     pub real: f64,
     /// What is measured; the figures of the other half are NaN.
     pub phases: Phases,
+    /// Plug-ins of the training step, in their order.
+    pub plugins: Vec<PluginConfig>,
+}
+
+/// How large a random batch is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchSize {
+    /// Utterances, or conversations.
+    pub(crate) n: usize,
+    /// Utterances per conversation.
+    pub(crate) turns: usize,
+    /// Share of each sequence that is no padding.
+    pub(crate) real: f64,
 }
 
 /// Which halves of a measurement are made: alone, each shows its own peak memory.
@@ -71,6 +85,16 @@ pub struct BenchResult {
     pub limit_share: f64,
 }
 
+impl BenchOptions {
+    const fn size(&self) -> BatchSize {
+        BatchSize {
+            n: self.batch,
+            turns: self.turns,
+            real: self.real,
+        }
+    }
+}
+
 impl BenchResult {
     /// The device with what its hardware calls itself.
     pub fn device_and_adapter(&self) -> String {
@@ -107,18 +131,11 @@ pub fn bench(
     let (many, single) = if options.phases == Phases::Training {
         (f64::NAN, Vec::new())
     } else {
-        let batch = random_batch(input, task, options, device);
+        let size = options.size();
+        let batch = random_batch(input, task, size, device);
         let many = median(&times(options.repeat, || infer(&batch)));
         drop(batch);
-        let one = random_batch(
-            input,
-            task,
-            &BenchOptions {
-                batch: 1,
-                ..*options
-            },
-            device,
-        );
+        let one = random_batch(input, task, BatchSize { n: 1, ..size }, device);
         (many, times(3 * options.repeat, || infer(&one)))
     };
     let peak_bytes = peak_bytes();
@@ -151,13 +168,16 @@ fn seconds_per_step(
     let tracked = device.clone().autodiff();
     let mut model = config.build(input, task, 0, &tracked)?;
     let objective = Objective::plain(&TrainConfig::default(), task);
-    let batch = random_batch(input, task, options, &tracked);
+    let batch = random_batch(input, task, options.size(), &tracked);
     let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         weight_decay: 0.0,
         ..OptimizerConfig::default()
     };
     let mut optimizer = Optimizer::new(cfg);
+    let mut plugins = Chain::new(&options.plugins, input.modalities(), task);
+    plugins.check(&model.valid(), &batch)?;
+    plugins.start(&model, &batch);
     let mut step = 0;
     Ok(median(&times(options.repeat, || {
         step += 1;
@@ -166,7 +186,8 @@ fn seconds_per_step(
         } else {
             Recorder::eval()
         };
-        train_step(&mut model, &mut optimizer, &objective, &batch, &mut rec);
+        let rules = (&mut optimizer, &mut plugins, &objective);
+        train_step(&mut model, rules, &batch, step, &mut rec);
         wait_for(&tracked);
     })))
 }
@@ -183,15 +204,12 @@ pub fn latency_ms(
     device: &Device,
 ) -> Result<[f64; 2]> {
     let model = config.build(input, task, 0, device)?;
-    let options = BenchOptions {
-        batch: 1,
+    let size = BatchSize {
+        n: 1,
         turns: 1,
-        repeat,
-        dropout: false,
         real: 1.0,
-        phases: Phases::Inference,
     };
-    let one = random_batch(input, task, &options, device);
+    let one = random_batch(input, task, size, device);
     let seconds = times(repeat.max(1), || {
         let output = model.forward(&one, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
@@ -203,9 +221,9 @@ pub fn latency_ms(
 
 fn train_step(
     model: &mut AnyModel,
-    optimizer: &mut Optimizer,
-    objective: &Objective,
+    (optimizer, plugins, objective): (&mut Optimizer, &mut Chain, &Objective),
     batch: &Batch,
+    step: u64,
     rec: &mut Recorder,
 ) {
     if model.is_fitted_at_once() {
@@ -213,16 +231,43 @@ fn train_step(
         *model = model.clone().fit(&mut batches, objective.columns());
         return;
     }
-    let output = model.forward(batch, rec);
+    let at = At {
+        step: usize::try_from(step).unwrap_or_default(),
+        global_step: step,
+        seed: step,
+        ..At::default()
+    };
+    let (output, inputs) = plugins.watch(at, || model.forward(batch, rec));
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {
-        let grads = gradients(model, total.backward());
+        let mut grads = gradients(model, total.backward());
+        if !plugins.is_empty() {
+            let seen = Pass {
+                batch,
+                output: &output,
+                loss: to_vec(total.without_autodiff())
+                    .first()
+                    .map_or(f64::NAN, |x| f64::from(*x)),
+                inputs: &inputs,
+                at,
+                columns: objective.columns(),
+                criterion: &|output, batch| {
+                    let losses = objective.losses(output, batch);
+                    objective.total(&losses, &output.aux_losses)
+                },
+            };
+            plugins.after_backward(model, seen, &mut grads);
+        }
         *model = optimizer.step(model.clone(), grads, 0.005);
     }
 }
 
-fn random_batch(input: &InputSpec, task: Task, options: &BenchOptions, device: &Device) -> Batch {
-    let (n, turns) = (options.batch, options.turns);
+pub(crate) fn random_batch(
+    input: &InputSpec,
+    task: Task,
+    BatchSize { n, turns, real }: BatchSize,
+    device: &Device,
+) -> Batch {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
         lengths: vec![turns; n],
@@ -237,7 +282,7 @@ fn random_batch(input: &InputSpec, task: Task, options: &BenchOptions, device: &
         let values = (0..n * time * dim)
             .map(|_| rng.random_range(-1.7_f32..1.7))
             .collect();
-        let real = ((time as f64 * options.real).ceil() as usize).clamp(1, time.max(1));
+        let real = ((time as f64 * real).ceil() as usize).clamp(1, time.max(1));
         let lengths = vec![real; n];
         Some(Sequence::new(values, [n, time, dim], &lengths, device))
     });

@@ -7,6 +7,7 @@ use trimer_nn::bench::{BenchOptions, BenchResult, Phases, bench};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
 use trimer_nn::models::{MODELS, ModelConfig, Task};
+use trimer_nn::plugins::PluginConfig;
 
 /// Arguments of `trimer bench`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Measure one half alone: peak memory is then that of training or that of inference
     #[arg(long, value_enum)]
     only: Option<Only>,
+    /// A plug-in of the training step (see `trimer plugins`), with its defaults; may be repeated
+    #[arg(long = "plugin", value_name = "ID")]
+    plugins: Vec<String>,
     /// Without any dropout
     #[arg(long)]
     no_dropout: bool,
@@ -196,6 +200,11 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
             Some(Only::Training) => Phases::Training,
             Some(Only::Inference) => Phases::Inference,
         },
+        plugins: args
+            .plugins
+            .iter()
+            .map(|id| PluginConfig::resolve(id, &toml::Table::new()))
+            .collect::<Result<_, _>>()?,
     };
     let task = Task::Classification { n_classes: 7 };
     Ok(bench(&config, &input, task, &options, device)?)

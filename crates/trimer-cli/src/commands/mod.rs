@@ -9,6 +9,7 @@ mod explain;
 pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
+pub(crate) mod plugins;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 pub(crate) mod train;

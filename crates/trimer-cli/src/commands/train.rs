@@ -24,13 +24,17 @@ pub(crate) struct Args {
     /// The model's id (see `trimer models`); `lfmim` unless the recipe says otherwise
     #[arg(long, value_name = "ID", conflicts_with = "resume")]
     model: Option<String>,
-    /// A TOML file with `[model]`, `[data]` and `[train]`: only what differs from the defaults
+    /// A TOML file with `[model]`, `[data]`, `[train]` and sections of plug-ins: only what differs from the defaults
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     recipe: Option<PathBuf>,
     /// Change one key, for instance `train.lr=1e-3` or `model.preset=released`; may be repeated
     /// (`--help` lists the keys)
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     sets: Vec<String>,
+    /// Use a plug-in (see `trimer plugins`); several act in the order given. Its keys are set with, for
+    /// instance, `--set fagm.beta=0.5`
+    #[arg(long = "plugin", value_name = "ID", conflicts_with = "resume")]
+    plugins: Vec<String>,
     /// Start from these weights (.safetensors, .pth or .pt under the reference's names); with
     /// `--set train.epochs=0` they are judged as they are
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
@@ -127,10 +131,22 @@ fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
         Some(file) => read_recipe(file)?,
         None => Overrides::default(),
     };
-    overrides.merge(parse_sets(&args.sets)?);
+    let sets = parse_sets(&args.sets)?;
+    let touched: Vec<String> = sets.plugins.keys().cloned().collect();
+    overrides.merge(sets);
+    if !args.plugins.is_empty() {
+        overrides.use_plugins(&args.plugins);
+    }
     overrides.select_on = parse_select_on(&args.select_on);
     let seeds = seeds(args)?;
     let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
+    if let Some(id) = touched.iter().find(|id| !config.train.plugins.contains(id)) {
+        return Err(Hinted::new(
+            format!("`--set {id}...` changes nothing: the plug-in `{id}` is not active"),
+            format!("add `--plugin {id}`"),
+        )
+        .into());
+    }
     if let Some(weights) = &args.init {
         // A run may be continued from another directory than it was started in.
         config.init_weights = std::path::absolute(weights)?;
@@ -180,7 +196,7 @@ fn known_keys() -> String {
         format!("[{section}]\n{table}")
     };
     format!(
-        "Keys for `--set` and recipes, with their defaults (those of [model]: `trimer models ID`):\n\n{}\n{}",
+        "Keys for `--set` and recipes, with their defaults (those of [model]: `trimer models ID`, those of plug-ins: `trimer plugins ID`):\n\n{}\n{}",
         toml("data", toml::to_string(&DataConfig::default())),
         toml("train", toml::to_string(&TrainConfig::default())),
     )

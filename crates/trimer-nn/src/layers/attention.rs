@@ -1,6 +1,7 @@
 //! Multi-head attention with PyTorch's parameter layout.
 
 use super::{Initializer, Linear, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation::softmax};
@@ -104,6 +105,7 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> Tensor<3> {
         let [_, _, d_model] = query.dims();
+        self.report(&[&query, &key, &value]);
         let q = self.project(query, 0, d_model);
         let k = self.project(key, d_model, d_model);
         let v = self.project(value, 2 * d_model, d_model);
@@ -141,6 +143,7 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> (Tensor<3>, Tensor<4>) {
         let [_, _, d_model] = query.dims();
+        self.report(&[&query, &memory]);
         let q = self.split_heads(self.project(query, 0, d_model));
         let kv = self.project(memory, d_model, 2 * d_model);
         let k = self.split_heads(kv.clone().narrow(2, 0, d_model));
@@ -164,6 +167,19 @@ impl MultiHeadAttention {
     }
 
     /// Rows `start .. start + len` of the input projection applied to `x`.
+    /// The projections read all of `inputs`, `[batch, time, d_model]` each.
+    fn report(&self, inputs: &[&Tensor<3>]) {
+        for x in inputs {
+            probe::see(
+                &[
+                    (self.in_proj_weight.id, Some(1)),
+                    (self.in_proj_bias.id, None),
+                ],
+                x,
+            );
+        }
+    }
+
     fn project(&self, x: Tensor<3>, start: usize, len: usize) -> Tensor<3> {
         let weight = self.in_proj_weight.val().narrow(0, start, len); // [len, d_model]
         let bias = self.in_proj_bias.val().narrow(0, start, len);

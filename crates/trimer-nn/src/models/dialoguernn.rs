@@ -12,22 +12,23 @@
 //! | both directions, attention over all emotion states | section 3.4 | [`DialogueRnn`] |
 //!
 //! The reference updates the state of every party and keeps that of the speaker; here the speaker's alone
-//! is computed, which is the same. Deviations: at padding no party is selected, the reference takes the
-//! first one; neither reaches an output. Dropout on emotion states acts behind the recurrence, the
+//! is computed, which is the same. Deviation: dropout on emotion states acts behind the recurrence, the
 //! reference feeds the dropped state on.
 
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
+use crate::layers::graph::rows_tensor;
 use crate::layers::turns::{
-    arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reverse_turns,
-    side_by_side, turns_before,
+    arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reading,
+    reverse_turns, side_by_side, turns_before,
 };
 use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap};
 use trimer_kernels::dropout::{Site, Stream};
@@ -213,13 +214,38 @@ impl PartyCell {
         p: f64,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let ready = Prepared::new(self, x);
+        let ready = Prepared::new(self, x.clone());
+        let kept = probe::is_active().then(|| before.clone());
+        let watched = [&self.g_cell, &self.p_cell]
+            .into_iter()
+            .any(|cell| probe::wants(cell.weight_ih.id));
         let fused = match self.l_cell {
-            None => self.fused(&ready, before, p, rec),
-            Some(_) => None,
+            None if !watched => self.fused(&ready, before, p, rec),
+            _ => None,
         };
-        let spoken = fused.unwrap_or_else(|| self.step_by_step(&ready, speakers, p, rec));
-        dropout(self.e_cell.run(spoken, None, None, false).states, p, rec)
+        let mut spoken = fused.unwrap_or_else(|| self.step_by_step(&x, &ready, speakers, p, rec));
+        if let Some(before) = kept {
+            spoken = silent_padding(spoken, speakers, &before);
+        }
+        let emotions = self.e_cell.run(spoken.clone(), None, None, false).states;
+        if probe::is_active() {
+            self.report_last_turn(&x, &spoken);
+        }
+        dropout(emotions, p, rec)
+    }
+
+    /// What the layers read that run over all turns at once here and turn by turn in the reference,
+    /// where the last turn counts; the attention only runs from the second turn on.
+    ///
+    /// # Shapes
+    /// - `x`: `[conversation, turn, d_input]`, `spoken`: `[conversation, turn, d_party]`
+    fn report_last_turn(&self, x: &Tensor<3>, spoken: &Tensor<3>) {
+        let [_, turns, _] = x.dims();
+        let last = |x: &Tensor<3>| x.clone().narrow(1, turns - 1, 1);
+        if turns > 1 {
+            probe::see_last(&[(self.attention.id, Some(1))], &last(x));
+        }
+        probe::see_recurrent(&self.e_cell.reads(), true, &last(spoken));
     }
 
     /// The speakers' states in one operation, where there is one.
@@ -261,6 +287,7 @@ impl PartyCell {
     /// The speakers' states, and those of listeners, turn by turn.
     fn step_by_step(
         &self,
+        x: &Tensor<3>,
         ready: &Prepared,
         speakers: &Tensor<3>,
         p: f64,
@@ -270,6 +297,7 @@ impl PartyCell {
         let [_, d_global] = self.g_cell.weight_hh.dims();
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let device = speakers.device();
+        let readers = reading(speakers);
         let mut party = Tensor::<3>::zeros([batch, parties, d_party], &device);
         let mut global = Tensor::<3>::zeros([batch, 1, d_global], &device);
         let mut history: Option<Tensor<3>> = None;
@@ -277,18 +305,21 @@ impl PartyCell {
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
             let who = at(speakers); // [batch, 1, party]
-            let own = who.clone().matmul(party.clone()); // [batch, 1, d_party]
+            let own = at(&readers).matmul(party.clone()); // [batch, 1, d_party]
+            report(&self.g_cell, &at(x), &own);
             let gates = at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
             global = dropout(gru_step(&self.g_cell, gates, global), p, rec);
 
             let mut gates = at(&ready.into_p);
             if let Some(history) = &history {
                 let context = attend(at(&ready.queries), history.clone());
+                report(&self.p_cell, &at(x), &context);
                 gates = gates + project(context, ready.from_context.clone(), None);
             }
             let spoken = dropout(gru_step(&self.p_cell, gates, own), p, rec); // [batch, 1, d_party]
             let others = match (&self.l_cell, &ready.listening) {
                 (Some(cell), Some((into_l, from_spoken))) => {
+                    report(cell, &at(x), &spoken);
                     let gates = at(into_l) + project(spoken.clone(), from_spoken.clone(), None);
                     let rows = batch * parties;
                     let gates =
@@ -310,6 +341,41 @@ impl PartyCell {
         }
         Tensor::cat(all, 1)
     }
+}
+
+/// Reports what a cell reads in a turn, `[conversation, 1, ..]` each, side by side.
+fn report(cell: &RecurrentCell, utterance: &Tensor<3>, state: &Tensor<3>) {
+    if probe::wants(cell.weight_ih.id) {
+        let input = Tensor::cat(vec![utterance.clone(), state.clone()], 2);
+        probe::see_recurrent(&cell.reads(), true, &input);
+    }
+}
+
+/// The speakers' states with that of the first party in padding, unchanged since it last spoke, as the
+/// reference has it. Only what layers are reported to read hangs on that.
+///
+/// # Shapes
+/// - `spoken` and result: `[conversation, turn, d_party]`
+/// - `speakers`: `[conversation, turn, party]`, zero at padding
+fn silent_padding(spoken: Tensor<3>, speakers: &Tensor<3>, before: &[Option<usize>]) -> Tensor<3> {
+    let [conversations, turns, dim] = spoken.dims();
+    let device = spoken.device();
+    let place = |(i, turn): (usize, &Option<usize>)| i - i % turns + turn.unwrap_or_default();
+    let rows: Vec<usize> = before.iter().enumerate().map(place).collect();
+    let known: Vec<f32> = before
+        .iter()
+        .map(|b| f32::from(u8::from(b.is_some())))
+        .collect();
+    let known = TensorData::new(known, [conversations, turns, 1]);
+    let known = Tensor::<3>::from_data(known, &device);
+    let real = speakers.clone().sum_dim(2); // [conversation, turn, 1]
+    let padding = (real.clone().neg() + 1.0) * known;
+    let earlier = spoken
+        .clone()
+        .reshape([conversations * turns, dim])
+        .select(0, rows_tensor(&rows, &device))
+        .reshape([conversations, turns, dim]);
+    spoken * real + earlier * padding
 }
 
 /// What hangs on the utterances alone, computed for all turns at once, and the columns of the weights that
@@ -379,16 +445,25 @@ impl FusionModel for DialogueRnn {
         if let Some(cell) = &self.reverse_cell {
             let (x, speakers) = (reverse_turns(x, lengths), reverse_turns(speakers, lengths));
             let before = turns_before(&conversations, true);
-            let reverse = reverse_turns(cell.run(x, &speakers, before, p, rec), lengths);
+            let mut reverse = reverse_turns(cell.run(x, &speakers, before, p, rec), lengths);
+            if probe::is_active() {
+                // The reference pads what it turned back with zeros; only what layers are reported to
+                // read hangs on it.
+                reverse = reverse * pad_mask.clone().bool_not().float().unsqueeze_dim::<3>(2);
+            }
             let reverse = dropout(reverse, self.cfg.p_emotion, rec);
             states = Tensor::cat(vec![states, reverse], 2);
         }
         if let Some(attention) = &self.emotion_attention {
             let queries = attention.forward_sequence(states.clone());
+            let [_, turns, _] = states.dims();
+            probe::see_last(&attention.reads(), &states.clone().narrow(1, turns - 1, 1));
             states = attend_bounded(queries, states, &pad_mask);
         }
         rec.tap("emotion.out", &states);
-        let features = relu(self.linear.forward(conversations.unpad(states))); // [utterance, d_hidden]
+        let features = relu(self.linear.forward(conversations.unpad(states.clone()))); // [utterance, d_hidden]
+        // The reference runs this layer over the padding too.
+        probe::see_last(&self.linear.reads(), &states);
         ModelOutput {
             logits: HeadMap {
                 multimodal: Some(self.head.forward(features.clone())),

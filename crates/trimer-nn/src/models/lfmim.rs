@@ -25,6 +25,7 @@ use crate::layers::{
     ATTENTION, BlockConfig, Initializer, Keys, LayerNorm, Linear, Mlp, SinusoidalPositions,
     TransformerBlock, dropout, tap_attention,
 };
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
@@ -551,8 +552,9 @@ impl FusionModel for Lfmim {
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let tower = &self.multimodal_tower;
         // In evaluation the recorder hands out no seeds, so what needs nothing of one another may run
-        // side by side, unless all of it writes to the recorder.
-        let apart = !rec.is_training() && !rec.wants(ATTENTION) && on_cpu(&tower.mix.val());
+        // side by side, unless all of it writes to the recorder or is watched.
+        let watched = rec.wants(ATTENTION) || probe::is_active();
+        let apart = !rec.is_training() && !watched && on_cpu(&tower.mix.val());
         let enter = |modality: Modality, rec: &mut Recorder| {
             let (tower, sequence) = (self.tower(modality), batch.sequences.get(modality));
             Some(self.enter(modality, tower?, sequence.as_ref()?, rec))

@@ -30,6 +30,7 @@ use crate::batch::{Batch, InputSpec};
 use crate::config;
 use crate::error::{NnError, Result};
 use crate::layers::Initializer;
+use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -203,6 +204,11 @@ pub trait FusionModel: Module {
         false
     }
 
+    /// How the scores come about where the modalities meet in a linear classifier; plug-ins ask for it.
+    fn late_fusion(&self) -> Option<LateFusion> {
+        None
+    }
+
     /// Whether a key of the reference's `state_dict` never influences its output, so that a
     /// checkpoint may have it or not.
     fn is_unused_key(&self, key: &str) -> bool {
@@ -350,6 +356,9 @@ macro_rules! registry {
             }
             fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
                 match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
+            fn late_fusion(&self) -> Option<LateFusion> {
+                match self { $(Self::$variant(m) => m.late_fusion()),+ }
             }
             fn ignores_padding(&self) -> bool {
                 match self { $(Self::$variant(m) => m.ignores_padding()),+ }

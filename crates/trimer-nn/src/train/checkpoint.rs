@@ -5,6 +5,7 @@ use crate::data::Normaliser;
 use crate::error::{NnError, Result};
 use crate::models::FusionModel;
 use crate::optim::Optimizer;
+use crate::plugins::Chain;
 use crate::weights::{
     NamedTensor, Stored, load_state_dict, load_stored, parameters, read_file, read_stored,
     state_dict, write_safetensors,
@@ -49,7 +50,7 @@ pub struct Progress {
 pub fn save<M: FusionModel>(
     path: &Path,
     model: &M,
-    optimizer: &Optimizer,
+    (optimizer, plugins): (&Optimizer, &Chain),
     normaliser: &Normaliser,
     progress: &Progress,
 ) -> Result<()> {
@@ -61,7 +62,11 @@ pub fn save<M: FusionModel>(
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
-    write_safetensors(path, &tensors, &[("progress", progress)])
+    let mut about = vec![("progress", progress)];
+    if !plugins.is_empty() {
+        about.push(("plugins", plugins.state().to_string()));
+    }
+    write_safetensors(path, &tensors, &about)
 }
 
 /// Writes the weights alone, under the reference's names, with the normalisation.
@@ -108,7 +113,7 @@ pub fn load<M: FusionModel>(
     path: &Path,
     model: M,
     input: &InputSpec,
-    optimizer: &mut Optimizer,
+    (optimizer, plugins): (&mut Optimizer, &mut Chain),
     device: &Device,
 ) -> Result<(M, Normaliser, Progress)> {
     let (mut tensors, metadata) = read_file(path)?;
@@ -126,6 +131,11 @@ pub fn load<M: FusionModel>(
     let state = take(&mut tensors, "optimizer");
     check_optimizer(&model, &state).map_err(bad)?;
     optimizer.load_state(&state, device);
+    let state = match metadata.get("plugins") {
+        Some(text) => serde_json::from_str(text).map_err(|e| bad(e.to_string()))?,
+        None => serde_json::Value::Null,
+    };
+    plugins.load_state(state, &model).map_err(bad)?;
     Ok((model, normaliser, progress))
 }
 

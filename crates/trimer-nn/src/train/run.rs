@@ -8,6 +8,7 @@
 //!   metrics.json          all seeds together
 //!   seed-1/
 //!     log.jsonl           one line per epoch
+//!     plugins.jsonl       one line per step, where plug-ins are active
 //!     events.out.tfevents.trimer   the same for TensorBoard
 //!     last.safetensors    to continue from
 //!     best.safetensors    the selected weights, under the reference's names
@@ -26,6 +27,7 @@ use crate::data::Loader;
 use crate::error::{NnError, Result};
 use crate::files::{partial, write_atomic};
 use crate::models::{AnyModel, Task};
+use crate::plugins::{PLUGIN_LOG, read_plugin_log};
 use crate::predict::{
     Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_online, predict_with,
 };
@@ -933,6 +935,18 @@ fn write_events(dir: &Path) -> Result<()> {
                 for (name, value) in metrics {
                     add(format!("valid/{name}/{head}"), value.as_f64());
                 }
+            }
+        }
+    }
+    for line in read_plugin_log(&dir.join(PLUGIN_LOG))? {
+        for (plugin, quantities) in &line.plugins {
+            for (quantity, values) in quantities {
+                scalars.extend(values.iter().map(|(who, value)| Scalar {
+                    tag: format!("plugins/{plugin}/{quantity}/{who}"),
+                    step: line.global_step,
+                    wall_time: line.wall_time,
+                    value: *value as f32,
+                }));
             }
         }
     }

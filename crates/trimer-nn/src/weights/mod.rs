@@ -88,6 +88,36 @@ pub fn parameters<M: Module>(model: &M) -> BTreeMap<String, (Vec<usize>, Tensor<
     all
 }
 
+/// Id and shape of every parameter by path.
+pub fn parameter_ids<M: Module>(model: &M) -> BTreeMap<String, (ParamId, Vec<usize>)> {
+    let mut visitor = Ids {
+        path: PathStack::default(),
+        all: BTreeMap::new(),
+    };
+    model.visit(&mut visitor);
+    visitor.all
+}
+
+struct Ids {
+    path: PathStack,
+    all: BTreeMap<String, (ParamId, Vec<usize>)>,
+}
+
+impl ModuleVisitor for Ids {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.dims().to_vec();
+        self.all.insert(self.path.path(), (param.id, shape));
+    }
+}
+
 /// Every parameter under its name in the reference's `state_dict`.
 pub fn state_dict<M: FusionModel>(model: &M) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();

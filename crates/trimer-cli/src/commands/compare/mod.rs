@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Runs that exist already, one row each
     #[arg(value_name = "RUN", conflicts_with_all = ["models", "rows", "corpus"])]
     runs: Vec<PathBuf>,
-    /// Models to train: ids, or `ID:NAME=RECIPE` for a variant, divided by commas
+    /// Models to train: ids, `ID+PLUGIN`, or `ID:NAME=RECIPE` for a variant, divided by commas
     #[arg(long, value_name = "LIST", requires = "corpus")]
     models: Option<String>,
     /// More rows, from a TOML file
@@ -78,6 +78,7 @@ A file of rows:
     model = \"lfmim\"
     recipe = \"lfmim.toml\"             # instead of that of --recipes; relative to this file
     set = [\"train.unimodal_labels=multimodal\"]
+    plugins = [\"ogm_ge\"]             # instead of the recipe's
     [[row]]
     name = \"LFMIM, text head\"
     model = \"lfmim\"                   # same settings as another row: trained once
@@ -302,6 +303,7 @@ fn open(paths: &[PathBuf]) -> anyhow::Result<(Vec<Entrant>, Vec<Corpus>)> {
                 model,
                 recipe: None,
                 set: Vec::new(),
+                plugins: run.config.train.plugins.clone(),
                 head: Head::Multimodal,
                 label: Head::Multimodal,
             },
