@@ -20,7 +20,7 @@ mod config;
 pub use config::MultConfig;
 
 use super::checks::sequence;
-use super::{FusionModel, ModelInfo, ModelOutput, Owner, Task};
+use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{
@@ -123,7 +123,7 @@ impl Branch {
     }
 }
 
-/// The model. Build it with [`super::ModelConfigOf::build`] of [`MultConfig`].
+/// The model. Build it with [`ModelConfigOf::build`] of [`MultConfig`].
 #[derive(Module, Debug)]
 pub struct Mult {
     /// `None` where text is not read, or has the model's width already.
@@ -295,7 +295,6 @@ mod tests {
     use super::config::kernels;
     use super::*;
     use crate::batch::Sampling;
-    use crate::models::ModelConfigOf;
     use burn::tensor::Device;
 
     fn mosei() -> InputSpec {
