@@ -23,6 +23,7 @@ mod golden;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod gpu;
 mod hosts;
+mod parameter_counts;
 mod parity_blocks;
 mod parity_checkpoints;
 mod parity_dialogue_rnn;
