@@ -140,8 +140,9 @@ impl Buffer {
 }
 
 impl AllocationController for Buffer {
+    /// The most that Burn's bytes may claim: a copy of them is allocated with it.
     fn alloc_align(&self) -> usize {
-        ALIGN
+        align_of::<u128>()
     }
 
     fn property(&self) -> AllocationProperty {
