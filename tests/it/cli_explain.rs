@@ -180,7 +180,7 @@ fn attention_is_told_over_the_frames_that_the_model_reads() {
                 .collect();
             // Audio has more frames than the four that are read: the first and the last among them.
             let available = {
-                let corpus = Corpus::open(&at.join("c")).unwrap();
+                let corpus = Corpus::open(at.join("c")).unwrap();
                 let id = one["id"].as_str().unwrap();
                 let row = corpus.utterances().iter().position(|u| u.id == id).unwrap();
                 corpus.frame_count(row, trimer::core::Modality::Audio) as u64

@@ -121,7 +121,10 @@ fn yes_and_no_are_calibrated_together_and_decided_as_before() {
         );
         assert_eq!(said["yes"], raw["yes"]);
         let i: usize = id.as_str().unwrap()[1..].parse().unwrap();
-        for (label, truth) in [("happy", i % 2 == 0), ("sad", i / 2 % 2 == 0)] {
+        for (label, truth) in [
+            ("happy", i.is_multiple_of(2)),
+            ("sad", (i / 2).is_multiple_of(2)),
+        ] {
             let [p, q] = [raw, said].map(|s| s["probabilities"][label].as_f64().unwrap());
             // The log odds are divided by the temperature.
             let odds = |p: f64| (p / (1.0 - p)).ln();

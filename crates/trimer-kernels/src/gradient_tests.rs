@@ -117,7 +117,9 @@ fn linears() {
                     |x| {
                         let mut y = reference::linear(&x[0], &[x[1].clone(), x[2].clone()]);
                         if activation == Activation::Relu {
-                            y.iter_mut().for_each(|y| *y = y.max(0.0));
+                            for y in &mut y {
+                                *y = y.max(0.0);
+                            }
                         }
                         dropped(y, stream, rows, outputs)
                     },

@@ -10,6 +10,7 @@ use crate::recorder::Recorder;
 use crate::train::config::TrainConfig;
 use crate::train::objective::Objective;
 use crate::weights::{gradients, parameter_count, to_vec};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

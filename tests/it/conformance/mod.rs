@@ -7,11 +7,11 @@
 mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet};
-pub(crate) use subjects::{
-    Subject, assert_near, batch, build, input, is_fitted_at_once, learners, logits, reads, subjects,
-    tasks, values,
-};
 use subjects::{CLASSES, N, SEED, build_from, forward, in_conversations};
+pub(crate) use subjects::{
+    Subject, assert_near, batch, build, input, is_fitted_at_once, learners, logits, reads,
+    subjects, tasks, values,
+};
 use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
@@ -23,7 +23,7 @@ use trimer::nn::train::Overrides;
 use trimer::nn::train::checkpoint;
 use trimer::nn::train::config::TrainConfig;
 use trimer::nn::train::objective::Objective;
-use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters, to_vec};
+use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters};
 use trimer::nn::{
     Batch, Conversations, FusionModel, MODELS, ModelConfig, NnError, Recorder, Sequence, Task,
 };

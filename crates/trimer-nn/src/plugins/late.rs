@@ -62,12 +62,11 @@ impl LateFusion {
         features: &HeadMap<Option<Tensor<2>>>,
     ) -> Option<Tensor<2>> {
         let [_, width] = part.weight.dims();
-        match features.get(Head::from(modality)) {
-            Some(own) => Some(own.clone().without_autodiff()),
-            None => {
-                let joint = features.multimodal.clone()?.without_autodiff();
-                Some(joint.narrow(1, part.start, width))
-            }
+        if let Some(own) = features.get(Head::from(modality)) {
+            Some(own.clone().without_autodiff())
+        } else {
+            let joint = features.multimodal.clone()?.without_autodiff();
+            Some(joint.narrow(1, part.start, width))
         }
     }
 

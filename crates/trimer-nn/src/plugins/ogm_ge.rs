@@ -173,7 +173,7 @@ impl OgmGe {
     fn alone(
         late: Option<LateFusion>,
         output: &ModelOutput,
-        columns: &HeadMap<Head>,
+        columns: HeadMap<Head>,
     ) -> ModalityMap<Option<(Tensor<2>, Head)>> {
         match late {
             Some(late) => late
@@ -225,18 +225,17 @@ impl OgmGe {
             }
             let values = to_vec(gradient.clone().without_autodiff());
             let deviation = standard_deviation(&values) + 1e-8;
-            let noise = match &mut self.noise {
-                Some(source) => source(path, deviation, values.len()),
-                None => {
-                    let mut rng = ChaCha8Rng::seed_from_u64(step.at.seed);
-                    // A stream of its own for each parameter, beside those of other users.
-                    rng.set_stream((1 << 32) + i as u64);
-                    let draw = |_| {
-                        let z: f64 = StandardNormal.sample(&mut rng);
-                        (deviation * z) as f32
-                    };
-                    (0..values.len()).map(draw).collect()
-                }
+            let noise = if let Some(source) = &mut self.noise {
+                source(path, deviation, values.len())
+            } else {
+                let mut rng = ChaCha8Rng::seed_from_u64(step.at.seed);
+                // A stream of its own for each parameter, beside those of other users.
+                rng.set_stream((1 << 32) + i as u64);
+                let draw = |_| {
+                    let z: f64 = StandardNormal.sample(&mut rng);
+                    (deviation * z) as f32
+                };
+                (0..values.len()).map(draw).collect()
             };
             let noise =
                 Tensor::<1>::from_data(TensorData::from(noise.as_slice()), &gradient.device());
@@ -273,7 +272,7 @@ impl TrainPlugin for OgmGe {
             );
         }
         let columns = HeadMap::from_fn(|head| head);
-        let alone = Self::alone(host.late(), trial, &columns);
+        let alone = Self::alone(host.late(), trial, columns);
         let scored: Vec<Modality> = in_order(start.modalities)
             .filter(|m| alone.get(*m).is_some())
             .collect();
@@ -313,7 +312,7 @@ impl TrainPlugin for OgmGe {
         gradients: &mut GradientMap,
         notes: &mut Notes<'_>,
     ) {
-        let alone = Self::alone(step.host.late(), step.output, step.columns);
+        let alone = Self::alone(step.host.late(), step.output, *step.columns);
         let confidence = alone.map(|m, scores| {
             let (logits, column) = scores.filter(|_| step.modalities.contains(m))?;
             let labels = step.batch.labels.get(column);

@@ -2,8 +2,8 @@
 
 use super::objective::label_columns;
 use super::schedule::ScheduleConfig;
-use crate::bench::{BatchSize, random_batch};
 use crate::batch::{InputSpec, Sampling};
+use crate::bench::{BatchSize, random_batch};
 use crate::config::{check_range, overlay};
 use crate::conversation;
 use crate::data::{Normalise, input_spec};

@@ -409,8 +409,8 @@ mod tests {
         };
         let expected = both.each_ref().map(part);
         let abstained = found.abstain[0];
-        assert!((abstained.coverage - (expected[0][0] + expected[1][0]) / 2.0).abs() < 1e-12);
-        assert!((abstained.accuracy - (expected[0][1] + expected[1][1]) / 2.0).abs() < 1e-12);
+        assert!((abstained.coverage - f64::midpoint(expected[0][0], expected[1][0])).abs() < 1e-12);
+        assert!((abstained.accuracy - f64::midpoint(expected[0][1], expected[1][1])).abs() < 1e-12);
         assert_eq!(found.abstain[1].coverage, 0.0);
         assert!(found.abstain[1].accuracy.is_nan());
     }

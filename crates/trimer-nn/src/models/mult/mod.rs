@@ -294,7 +294,6 @@ impl FusionModel for Mult {
 mod tests {
     use super::config::kernels;
     use super::*;
-    use crate::batch::Sampling;
     use burn::tensor::Device;
 
     fn mosei() -> InputSpec {

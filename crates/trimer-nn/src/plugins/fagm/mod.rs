@@ -221,18 +221,15 @@ impl Fagm {
         let mut inputs = ModalityMap::<Option<Inputs>>::default();
         let late = self.modules.late.then(|| step.host.late()).flatten();
         for &modality in &used {
-            let loss = match &late {
-                Some(late) => {
-                    let mut output = step.output.clone();
-                    output.logits.multimodal = late.without(modality, &output.features);
-                    step.loss_of(&output)
-                }
-                None => {
-                    let erased = ModalitySet::from_iter([modality]);
-                    let erased = step.without(erased, Some(self.wanted.clone()));
-                    *inputs.get_mut(modality) = Some(erased.inputs);
-                    erased.loss
-                }
+            let loss = if let Some(late) = &late {
+                let mut output = step.output.clone();
+                output.logits.multimodal = late.without(modality, &output.features);
+                step.loss_of(&output)
+            } else {
+                let erased = ModalitySet::from_iter([modality]);
+                let erased = step.without(erased, Some(self.wanted.clone()));
+                *inputs.get_mut(modality) = Some(erased.inputs);
+                erased.loss
             };
             *scores.get_mut(modality) = Some(loss - step.loss);
         }
