@@ -28,6 +28,7 @@ mod parity_mult;
 mod parity_peers;
 mod parity_rnn;
 mod parity_store;
+mod plain_path;
 mod train_binary;
 mod train_lfmim;
 mod train_resume;

@@ -22,6 +22,8 @@
 //! assert_eq!(y.dims(), [2, 10, 32]);
 //! ```
 
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 pub mod attention;
 pub mod block;
 pub mod dropout;
@@ -29,9 +31,12 @@ pub mod elementwise;
 pub mod extension;
 mod fused;
 pub mod fusion;
+#[cfg(test)]
+mod gradient_tests;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
+mod packed;
 pub mod parties;
 mod path;
 mod plain;

@@ -8,7 +8,6 @@ use crate::recorder::Recorder;
 use crate::train::config::TrainConfig;
 use crate::train::objective::Objective;
 use crate::weights::{gradients, parameter_count, to_vec};
-use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +26,21 @@ pub struct BenchOptions {
     pub repeat: usize,
     /// With the model's dropout.
     pub dropout: bool,
+    /// Share of each sequence that is no padding, above 0 and at most 1.
+    pub real: f64,
+    /// What is measured; the figures of the other half are NaN.
+    pub phases: Phases,
+}
+
+/// Which halves of a measurement are made: alone, each shows its own peak memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phases {
+    /// Training, then inference.
+    Both,
+    /// Training alone.
+    Training,
+    /// Inference alone.
+    Inference,
 }
 
 /// What was measured; times are medians.
@@ -63,41 +77,37 @@ pub fn bench(
     options: &BenchOptions,
     device: &Device,
 ) -> Result<BenchResult> {
-    let tracked = device.clone().autodiff();
-    let model = config.build(input, task, 0, &tracked)?;
-    let objective = Objective::plain(&TrainConfig::default(), task);
-    let batch = random_batch(input, task, options.batch, options.turns, &tracked);
-    let cfg = OptimizerConfig {
-        rule: Rule::Sgd,
-        weight_decay: 0.0,
-        ..OptimizerConfig::default()
+    let utterances = input.n_speakers.map_or(1, |_| options.turns) * options.batch;
+    let train = match options.phases {
+        Phases::Inference => f64::NAN,
+        Phases::Both | Phases::Training => seconds_per_step(config, input, task, options, device)?,
     };
-    let mut optimizer = Optimizer::new(cfg);
-    let mut trained = model.clone();
-    let mut step = 0;
-    let train = median(&times(options.repeat, || {
-        step += 1;
-        let mut rec = if options.dropout {
-            Recorder::train(step)
-        } else {
-            Recorder::eval()
-        };
-        train_step(&mut trained, &mut optimizer, &objective, &batch, &mut rec);
-    }));
-    drop(trained);
-    let plain = model.valid();
+    let plain = config.build(input, task, 0, device)?;
     let infer = |batch: &Batch| {
         let output = plain.forward(batch, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
             to_vec(logits);
         }
     };
-    let batch = random_batch(input, task, options.batch, options.turns, device);
-    let many = median(&times(options.repeat, || infer(&batch)));
-    let one = random_batch(input, task, 1, options.turns, device);
-    let single = times(3 * options.repeat, || infer(&one));
+    let (many, single) = if options.phases == Phases::Training {
+        (f64::NAN, Vec::new())
+    } else {
+        let batch = random_batch(input, task, options, device);
+        let many = median(&times(options.repeat, || infer(&batch)));
+        drop(batch);
+        let one = random_batch(
+            input,
+            task,
+            &BenchOptions {
+                batch: 1,
+                ..*options
+            },
+            device,
+        );
+        (many, times(3 * options.repeat, || infer(&one)))
+    };
+    let peak_bytes = peak_bytes();
     let limit = gemm_limit(device);
-    let utterances = input.n_speakers.map_or(1, |_| options.turns) * options.batch;
     let train_samples_per_s = utterances as f64 / train;
     let flops = 3.0 * config.forward_flops(input, task);
     Ok(BenchResult {
@@ -107,10 +117,40 @@ pub fn bench(
         infer_samples_per_s: utterances as f64 / many,
         infer_batch1_ms: 1e3 * median(&single),
         infer_batch1_p95_ms: 1e3 * percentile(&single, 0.95),
-        peak_bytes: peak_bytes(),
+        peak_bytes,
         gemm_limit_gflops: limit / 1e9,
         limit_share: flops * train_samples_per_s / limit,
     })
+}
+
+/// Median over training steps.
+fn seconds_per_step(
+    config: &ModelConfig,
+    input: &InputSpec,
+    task: Task,
+    options: &BenchOptions,
+    device: &Device,
+) -> Result<f64> {
+    let tracked = device.clone().autodiff();
+    let mut model = config.build(input, task, 0, &tracked)?;
+    let objective = Objective::plain(&TrainConfig::default(), task);
+    let batch = random_batch(input, task, options, &tracked);
+    let cfg = OptimizerConfig {
+        rule: Rule::Sgd,
+        weight_decay: 0.0,
+        ..OptimizerConfig::default()
+    };
+    let mut optimizer = Optimizer::new(cfg);
+    let mut step = 0;
+    Ok(median(&times(options.repeat, || {
+        step += 1;
+        let mut rec = if options.dropout {
+            Recorder::train(step)
+        } else {
+            Recorder::eval()
+        };
+        train_step(&mut model, &mut optimizer, &objective, &batch, &mut rec);
+    })))
 }
 
 /// Milliseconds that one utterance takes on random features: median and 95th percentile.
@@ -125,7 +165,15 @@ pub fn latency_ms(
     device: &Device,
 ) -> Result<[f64; 2]> {
     let model = config.build(input, task, 0, device)?;
-    let one = random_batch(input, task, 1, 1, device);
+    let options = BenchOptions {
+        batch: 1,
+        turns: 1,
+        repeat,
+        dropout: false,
+        real: 1.0,
+        phases: Phases::Inference,
+    };
+    let one = random_batch(input, task, &options, device);
     let seconds = times(repeat.max(1), || {
         let output = model.forward(&one, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
@@ -155,7 +203,8 @@ fn train_step(
     }
 }
 
-fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
+fn random_batch(input: &InputSpec, task: Task, options: &BenchOptions, device: &Device) -> Batch {
+    let (n, turns) = (options.batch, options.turns);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
         lengths: vec![turns; n],
@@ -170,12 +219,9 @@ fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &
         let values = (0..n * time * dim)
             .map(|_| rng.random_range(-1.7_f32..1.7))
             .collect();
-        Some(Sequence::new(
-            values,
-            [n, time, dim],
-            &vec![time; n],
-            device,
-        ))
+        let real = ((time as f64 * options.real).ceil() as usize).clamp(1, time.max(1));
+        let lengths = vec![real; n];
+        Some(Sequence::new(values, [n, time, dim], &lengths, device))
     });
     let classes = task.n_outputs() as u32;
     let n = conversations.as_ref().map_or(n, |_| n * turns);

@@ -48,6 +48,19 @@ impl Linear {
         self.apply(x, &LinearOptions::default())
     }
 
+    /// `max(x Wᵀ + b, 0)`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_input]`
+    /// - result: `[rows, d_output]`
+    pub fn forward_rectified(&self, x: Tensor<2>) -> Tensor<2> {
+        let options = LinearOptions {
+            activation: Activation::Relu,
+            ..LinearOptions::default()
+        };
+        self.apply(x, &options)
+    }
+
     /// `Drop(max(x Wᵀ + b, 0))`.
     ///
     /// # Shapes
