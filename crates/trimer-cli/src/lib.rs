@@ -1,6 +1,7 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod device;
 mod label_report;
 mod run_report;
 mod ui;

@@ -1,6 +1,7 @@
 //! How fast a model is on this machine.
 
 use crate::batch::{Batch, Conversations, InputSpec, Sequence};
+use crate::device;
 use crate::error::Result;
 use crate::models::{AnyModel, FusionModel, ModelConfig, Task};
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
@@ -32,8 +33,12 @@ pub struct BenchOptions {
 /// What was measured; times are medians.
 #[derive(Debug, Clone, Serialize)]
 pub struct BenchResult {
-    /// Program, model and device.
+    /// Program and model.
     pub system: String,
+    /// Where it was really computed: `cpu`, `cuda:0` or `wgpu`.
+    pub device: String,
+    /// What the hardware of the device calls itself; `None` for the CPU.
+    pub adapter: Option<String>,
     /// Numbers that the model learns.
     pub parameters: usize,
     /// Training steps (forward, losses, backward, SGD) times utterances in the batch per second.
@@ -44,12 +49,22 @@ pub struct BenchResult {
     pub infer_batch1_ms: f64,
     /// Inference of one utterance or conversation, 95th percentile.
     pub infer_batch1_p95_ms: f64,
-    /// Most memory that the process ever held; 0 where the system does not tell.
+    /// Most memory of the host that the process ever held; 0 where the system does not tell.
     pub peak_bytes: u64,
     /// Speed of a large f32 matrix product on the device.
     pub gemm_limit_gflops: f64,
     /// Share of that limit that a training step reaches.
     pub limit_share: f64,
+}
+
+impl BenchResult {
+    /// The device with what its hardware calls itself.
+    pub fn device_and_adapter(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => format!("{} ({adapter})", self.device),
+            None => self.device.clone(),
+        }
+    }
 }
 
 /// Measures a model on random features.
@@ -83,6 +98,7 @@ pub fn bench(
             Recorder::eval()
         };
         train_step(&mut trained, &mut optimizer, &objective, &batch, &mut rec);
+        wait_for(&tracked);
     }));
     drop(trained);
     let plain = model.valid();
@@ -102,6 +118,8 @@ pub fn bench(
     let flops = 3.0 * config.forward_flops(input, task);
     Ok(BenchResult {
         system: format!("trimer {} {}", env!("CARGO_PKG_VERSION"), config.info().id),
+        device: device::name_of(device).to_string(),
+        adapter: device::adapter_of(device),
         parameters: parameter_count(&plain),
         train_samples_per_s,
         infer_samples_per_s: utterances as f64 / many,
@@ -203,6 +221,12 @@ fn times(n: usize, mut f: impl FnMut()) -> Vec<f64> {
             start.elapsed().as_secs_f64()
         })
         .collect()
+}
+
+/// Waits until a GPU has done what it was told; the CPU always has.
+fn wait_for(device: &Device) {
+    // What failed shows when results are read.
+    let _ = device.sync();
 }
 
 fn median(times: &[f64]) -> f64 {

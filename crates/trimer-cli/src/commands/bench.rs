@@ -39,7 +39,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     if args.all {
         return all(args, &device);
     }
@@ -49,8 +49,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         ui::json(&result)?;
     } else {
         ui::data(&format!(
-            "{}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\none utterance         {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
+            "{}\ndevice                {}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\none utterance         {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
             result.system,
+            result.device_and_adapter(),
             result.parameters,
             result.train_samples_per_s,
             args.batch.max(1),

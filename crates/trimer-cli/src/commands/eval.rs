@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         None => run.open_corpus()?,
     };
     let split = parse_split(&args.split);
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     if labelled_rows_of_any(&corpus, split, run.config.task).is_empty() {
         return Err(Hinted::new(
             nothing_to_judge(&corpus, split),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
+use trimer_nn::device::Opened;
 use trimer_nn::train::config::DataConfig;
 use trimer_nn::train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
@@ -58,7 +59,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let opened = crate::device::opened(&args.device)?;
+    let device = &opened.device;
     let (run, corpus) = match &args.resume {
         Some(path) => {
             let run = RunDir::open(path)?;
@@ -80,10 +82,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             run.check_selection(args.select_on == "test")?;
             (run, corpus)
         }
-        None => start(args)?,
+        None => start(args, &opened)?,
     };
-    train_to_end(&run, &corpus, &device)?;
-    super::eval::show(&run, &corpus, Split::Test, &device, args.json)?;
+    train_to_end(&run, &corpus, device)?;
+    super::eval::show(&run, &corpus, Split::Test, device, args.json)?;
     Ok(Answer::Yes)
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> an
     Ok(())
 }
 
-fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
+fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
     let path = args.corpus.as_ref().ok_or_else(|| {
         Hinted::new(
             "no corpus is given",
@@ -138,7 +140,7 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
         .out
         .clone()
         .unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
-    let run = RunDir::create(&out, config, &environment(&args.device))?;
+    let run = RunDir::create(&out, config, &environment(opened))?;
     ui::note(&format!("run directory: {}", out.display()));
     Ok((run, corpus))
 }
@@ -228,13 +230,14 @@ fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
 }
 
 /// Versions and machine, as stored with a run.
-pub(crate) fn environment(device: &str) -> serde_json::Value {
+pub(crate) fn environment(opened: &Opened) -> serde_json::Value {
     serde_json::json!({
         "trimer": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "threads": trimer_nn::kernels::threads(),
-        "device": device,
+        "device": opened.name.to_string(),
+        "adapter": opened.adapter,
         "command": std::env::args().collect::<Vec<_>>(),
     })
 }

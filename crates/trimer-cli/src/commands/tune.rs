@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
-use trimer_nn::burn::tensor::Device;
+use trimer_nn::device::Opened;
 use trimer_nn::files::write_atomic;
 use trimer_nn::train::config::Select;
 use trimer_nn::train::{Overrides, RunConfig, RunDir, TuningRecord};
@@ -93,12 +93,12 @@ struct Search<'a> {
     rungs: Vec<Rung>,
     metric: String,
     higher: bool,
-    device: Device,
+    opened: &'a Opened,
     stop: &'a AtomicBool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?.autodiff();
+    let opened = crate::device::opened(&args.device)?;
     let corpus = Corpus::open(&args.corpus)?;
     for (i, model) in args.models.iter().enumerate() {
         ModelConfig::resolve(model, None, &toml::Table::new())?;
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let stop = stop_on_ctrl_c();
     let mut results = Vec::new();
     for model in &args.models {
-        let search = Search::new(args, model, &corpus, device.clone(), &stop)?;
+        let search = Search::new(args, model, &corpus, &opened, &stop)?;
         let Some(trials) = search.run()? else {
             return Err(Hinted::new(
                 "interrupted; every trial is saved",
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
         args: &'a Args,
         model: &'a str,
         corpus: &'a Corpus,
-        device: Device,
+        opened: &'a Opened,
         stop: &'a AtomicBool,
     ) -> anyhow::Result<Self> {
         let mut base = match args.recipe.as_ref().and_then(|p| file_of(p, model)) {
@@ -201,7 +201,7 @@ impl<'a> Search<'a> {
             rungs,
             metric: metric.to_owned(),
             higher,
-            device,
+            opened,
             stop,
         };
         search.settle(&text, &config)?;
@@ -395,9 +395,15 @@ impl<'a> Search<'a> {
         let run = if path.join("config.toml").is_file() {
             RunDir::open(&path)?
         } else {
-            RunDir::create(&path, config, &environment(&self.args.device))?
+            RunDir::create(&path, config, &environment(self.opened))?
         };
-        match train_to(&run, self.corpus, epochs, &self.device, self.stop) {
+        match train_to(
+            &run,
+            self.corpus,
+            epochs,
+            &self.opened.device.clone().autodiff(),
+            self.stop,
+        ) {
             Ok(None) => Ok(None),
             Ok(Some(Best { value, epoch })) => {
                 record.value = value;

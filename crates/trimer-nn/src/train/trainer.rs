@@ -204,6 +204,8 @@ impl Trainer<'_> {
 
     fn start(&self, observer: &mut dyn Observer) -> Result<State> {
         let cfg = self.config;
+        // Dropout on a GPU draws from the device's own generator; on the CPU nothing does.
+        self.device.seed(mix(self.seed));
         let model = cfg
             .model
             .build(&cfg.input, cfg.task, mix(self.seed), self.device)?;

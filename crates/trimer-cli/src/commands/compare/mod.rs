@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use trimer_core::Head;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::burn::tensor::Device;
+use trimer_nn::device::Opened;
 use trimer_nn::train::{RunDir, SelectOn};
 
 /// Arguments of `trimer compare`.
@@ -86,10 +86,10 @@ A file of rows:
 Writes results.json, .csv, .md, .tex and report.html to the directory, the runs to runs/.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let opened = crate::device::opened(&args.device)?;
     let select_on = parse_select_on(&args.select_on);
     let (entrants, corpora, failed, jobs) = if args.runs.is_empty() {
-        train(args, select_on, &device)?
+        train(args, select_on, &opened)?
     } else {
         let (entrants, corpora) = open(&args.runs)?;
         (entrants, corpora, BTreeMap::new(), None)
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         metric: args.metric.as_deref(),
         reference: args.reference.as_deref(),
     };
-    let mut comparison = judge::judge(&entrants, &corpora, &wishes, &device)?;
+    let mut comparison = judge::judge(&entrants, &corpora, &wishes, &opened.device)?;
     if let Some(jobs) = jobs.filter(|j| *j > 1) {
         comparison.notes.push(format!(
             "Up to {jobs} runs were trained at a time: training times are longer than those of a run alone."
@@ -144,7 +144,7 @@ type Trained = (
     Option<usize>,
 );
 
-fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Trained> {
+fn train(args: &Args, select_on: SelectOn, opened: &Opened) -> anyhow::Result<Trained> {
     let mut specs = match &args.models {
         Some(list) => rows::parse_models(list)?,
         None => Vec::new(),
@@ -183,9 +183,9 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
     let out = args.out.clone().unwrap_or_default();
     let (units, wanted) = units(args, &specs, &corpora, select_on, &out)?;
     let jobs = usize::from(args.jobs);
-    let environment = environment(&args.device);
+    let environment = environment(opened);
     let stop = stop_on_ctrl_c();
-    let ended = training::train_all(&units, &corpora, &environment, jobs, device, &stop);
+    let ended = training::train_all(&units, &corpora, &environment, jobs, &opened.device, &stop);
     let Some(ended) = ended else {
         return Err(Hinted::new(
             "interrupted; everything up to the last step is saved",
