@@ -2,7 +2,7 @@
 
 use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
-use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer_core::corpus::{Corpus, Frames, Split, Utterance};
 use trimer_core::import::{NonFinite, settle_non_finite};
 use trimer_core::store::npy;
 use trimer_core::{Head, Modality, ModalityMap};
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let run = RunDir::open(&args.run)?;
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     let seed = args
         .seed
         .or(run.config.seeds.first().copied())
@@ -63,9 +63,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         let rows = chosen_rows(args, &corpus)?;
         answer(args, &run, &corpus, &rows, seed, &device)
     } else {
-        // One utterance is a corpus of one row; it lives as long as this command.
-        let folder = tempfile::tempdir()?;
-        let corpus = corpus_of_one(args, &run, &folder.path().join("one"))?;
+        // One utterance is a corpus of one row, which never touches the disk.
+        let corpus = corpus_of_one(args, &run)?;
         answer(args, &run, &corpus, &[0], seed, &device)
     }
 }
@@ -132,7 +131,7 @@ fn chosen_rows(args: &Args, corpus: &Corpus) -> anyhow::Result<Vec<usize>> {
     })
 }
 
-fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Result<Corpus> {
+fn corpus_of_one(args: &Args, run: &RunDir) -> anyhow::Result<Corpus> {
     let mut arrays: ModalityMap<Option<(Vec<f32>, usize)>> = ModalityMap::default();
     for pair in &args.features {
         let (name, file) = pair.split_once('=').ok_or_else(|| {
@@ -175,24 +174,18 @@ fn corpus_of_one(args: &Args, run: &RunDir, out: &std::path::Path) -> anyhow::Re
             .into());
         }
     }
-    let info = CorpusInfo {
-        name: "one".into(),
-        ..CorpusInfo::default()
-    };
-    let mut writer = CorpusWriter::create(out, info)?;
     let utterance = Utterance {
         id: "utterance".into(),
         split: Some(Split::Test),
         ..Utterance::default()
     };
-    let frames = ModalityMap::from_fn(|m| {
-        arrays.get(m).as_ref().map(|(values, dim)| Frames {
+    let frames = arrays.map(|_, array| {
+        array.map(|(values, dim)| Frames {
             values: values.into(),
-            dim: *dim,
+            dim,
         })
     });
-    writer.push(utterance, frames)?;
-    Ok(Corpus::open(writer.finish()?)?)
+    Ok(Corpus::of_one(utterance, frames)?)
 }
 
 fn as_json(

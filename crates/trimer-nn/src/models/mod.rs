@@ -304,8 +304,19 @@ macro_rules! registry {
             /// # Errors
             /// When the configuration does not fit the input.
             pub fn build(&self, input: &InputSpec, task: Task, seed: u64, device: &Device) -> Result<AnyModel> {
+                self.build_with(input, task, Initializer::new(seed, device))
+            }
+
+            /// Builds the model on `device` with nothing but zeros, for values that will be loaded.
+            ///
+            /// # Errors
+            /// When the configuration does not fit the input.
+            pub fn build_blank(&self, input: &InputSpec, task: Task, device: &Device) -> Result<AnyModel> {
+                self.build_with(input, task, Initializer::blank(device))
+            }
+
+            fn build_with(&self, input: &InputSpec, task: Task, mut init: Initializer) -> Result<AnyModel> {
                 self.check_input(input)?;
-                let mut init = Initializer::new(seed, device);
                 match self {
                     $(Self::$variant(c) => { Ok(AnyModel::$variant(c.build(input, task, &mut init)?)) })+
                 }

@@ -409,7 +409,7 @@ impl RunConfig {
     /// When the file cannot be read, or its tensors are not the model's: each is named.
     pub fn check_init_weights(&self) -> Result<()> {
         let device = burn::tensor::Device::flex();
-        let model = self.model.build(&self.input, self.task, 0, &device)?;
+        let model = self.model.build_blank(&self.input, self.task, &device)?;
         crate::weights::load_weights(model, &self.init_weights).map(drop)
     }
 }

@@ -427,7 +427,7 @@ impl RunDir {
         let model = self
             .config
             .model
-            .build(&self.config.input, self.config.task, 0, device)?;
+            .build_blank(&self.config.input, self.config.task, device)?;
         checkpoint::load_weights(&file, model, &self.config.input)
     }
 

@@ -204,7 +204,7 @@ fn row(
 ) -> anyhow::Result<Row> {
     let cfg = &entrant.runs[0].config;
     let plain = device.clone();
-    let model = cfg.model.build(&cfg.input, cfg.task, 0, &plain)?;
+    let model = cfg.model.build_blank(&cfg.input, cfg.task, &plain)?;
     let protocols = entrant
         .runs
         .iter()
