@@ -45,14 +45,14 @@ const TURNS: [usize; 3] = [3, 1, 2];
 const TIME: usize = 5;
 
 /// A model to be tested: its preset, shrunk.
-struct Subject {
-    name: String,
+pub(super) struct Subject {
+    pub(super) name: String,
     info: &'static ModelInfo,
     config: ModelConfig,
 }
 
 /// Every preset of every model.
-fn subjects() -> Vec<Subject> {
+pub(super) fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
     for info in MODELS {
         for preset in info.presets {
@@ -68,7 +68,7 @@ fn subjects() -> Vec<Subject> {
 }
 
 /// Every preset of the models that learn by gradients.
-fn learners() -> Vec<Subject> {
+pub(super) fn learners() -> Vec<Subject> {
     let mut all = subjects();
     all.retain(|subject| !is_fitted_at_once(subject));
     all
@@ -171,7 +171,7 @@ fn in_conversations(subject: &Subject) -> bool {
     subject.info.level == "conversation"
 }
 
-fn tasks(subject: &Subject) -> Vec<Task> {
+pub(super) fn tasks(subject: &Subject) -> Vec<Task> {
     let known = [
         ("classification", CLASSES),
         ("regression", Task::Regression),
@@ -186,7 +186,7 @@ fn tasks(subject: &Subject) -> Vec<Task> {
 }
 
 /// A batch with sequences of other lengths in each row; `under_padding` fills what is not there.
-fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
+pub(super) fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
     let spec = input(subject);
     let conversations = in_conversations(subject);
     let rows = if conversations { TURNS.len() } else { N };
@@ -238,7 +238,7 @@ fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> B
     }
 }
 
-fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
+pub(super) fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
     build_from(subject, task, SEED, device)
 }
 
@@ -255,12 +255,12 @@ fn forward(model: &AnyModel, batch: &Batch) -> ModelOutput {
     model.forward(batch, &mut Recorder::eval())
 }
 
-fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
+pub(super) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
     to_vec(tensor.clone())
 }
 
 /// Every head's logits, row-major.
-fn logits(model: &AnyModel, batch: &Batch) -> BTreeMap<Head, Vec<f32>> {
+pub(super) fn logits(model: &AnyModel, batch: &Batch) -> BTreeMap<Head, Vec<f32>> {
     let output = forward(model, batch);
     output
         .logits
@@ -270,7 +270,7 @@ fn logits(model: &AnyModel, batch: &Batch) -> BTreeMap<Head, Vec<f32>> {
 }
 
 #[track_caller]
-fn assert_near(what: &str, a: &BTreeMap<Head, Vec<f32>>, b: &BTreeMap<Head, Vec<f32>>) {
+pub(super) fn assert_near(what: &str, a: &BTreeMap<Head, Vec<f32>>, b: &BTreeMap<Head, Vec<f32>>) {
     assert!(a.keys().eq(b.keys()), "{what}");
     for (head, a) in a {
         let b = &b[head];
@@ -280,6 +280,31 @@ fn assert_near(what: &str, a: &BTreeMap<Head, Vec<f32>>, b: &BTreeMap<Head, Vec<
             assert!(
                 (x - y).abs() <= 1e-4 * scale,
                 "{what}: {head} head: {x} and {y}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_blank_model_has_the_same_parameters_and_no_values() {
+    let device = Device::flex();
+    for subject in subjects() {
+        let task = tasks(&subject)[0];
+        let blank = subject.config.build_blank(&input(&subject), task, &device);
+        let blank = parameters(&blank.unwrap());
+        let shapes =
+            |all: &BTreeMap<String, (Vec<usize>, Tensor<1>)>| -> Vec<(String, Vec<usize>)> {
+                all.iter()
+                    .map(|(path, (shape, _))| (path.clone(), shape.clone()))
+                    .collect()
+            };
+        let built = parameters(&build(&subject, task, &device));
+        assert_eq!(shapes(&blank), shapes(&built), "{}", subject.name);
+        for (path, (_, value)) in &blank {
+            assert!(
+                values(value).iter().all(|x| *x == 0.0),
+                "{}: {path}",
+                subject.name
             );
         }
     }
@@ -326,7 +351,7 @@ fn logits_are_finite_and_of_the_right_shape() {
 }
 
 /// Loss and gradients of one training step.
-fn step(
+pub(super) fn step(
     model: &AnyModel,
     batch: &Batch,
     task: Task,

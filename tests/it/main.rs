@@ -8,6 +8,7 @@
 
 mod cli;
 mod cli_compare;
+mod cli_device;
 mod cli_errors;
 mod cli_hostile;
 mod cli_import;
@@ -16,6 +17,8 @@ mod cli_results;
 mod conformance;
 mod fixture;
 mod golden;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
 mod parity_blocks;
 mod parity_checkpoints;
 mod parity_dialogue_rnn;
