@@ -221,7 +221,7 @@ fn open_wgpu() -> Result<Opened, String> {
 mod probe {
     use burn::tensor::{Device, Tensor};
     use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-    use std::sync::Mutex;
+    use std::sync::{Mutex, PoisonError};
 
     /// The hook is the whole process's: two probes must not restore each other's.
     static HOOK: Mutex<()> = Mutex::new(());
@@ -231,7 +231,7 @@ mod probe {
         what: &str,
         f: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
-        let _guard = HOOK.lock().unwrap_or_else(|e| e.into_inner());
+        let _guard = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
         let hook = take_hook();
         set_hook(Box::new(|_| {}));
         let result = catch_unwind(AssertUnwindSafe(f));
