@@ -57,7 +57,7 @@ pub struct Abstained {
     pub coverage: f64,
     /// Its interval.
     pub coverage_ci: [f64; 2],
-    /// Accuracy on them; NaN where nothing is answered.
+    /// Accuracy on them, the answers of all seeds together; NaN where nothing is answered.
     pub accuracy: f64,
     /// Its interval.
     pub accuracy_ci: [f64; 2],
@@ -233,7 +233,7 @@ pub fn evaluate_calibration(
         for (out, answered) in abstain.chunks_mut(2).zip(&seed.answered) {
             let (n, right) = seed.hits(answered, &weight);
             out[0] = n / total;
-            out[1] = right / n;
+            out[1] = right / total;
         }
     };
     let mean = |chosen: &[usize], weights: &[u32], out: &mut [f64]| {
@@ -244,6 +244,10 @@ pub fn evaluate_calibration(
             for (sum, value) in out.iter_mut().zip(&one) {
                 *sum += value / chosen.len() as f64;
             }
+        }
+        // A seed that answers nothing has no accuracy: the answers of all seeds count together.
+        for pair in out[10 + 2 * shares.len()..].chunks_mut(2) {
+            pair[1] /= pair[0];
         }
     };
     let n_samples = n / per_sample;
@@ -409,8 +413,13 @@ mod tests {
         };
         let expected = both.each_ref().map(part);
         let abstained = found.abstain[0];
-        assert!((abstained.coverage - f64::midpoint(expected[0][0], expected[1][0])).abs() < 1e-12);
-        assert!((abstained.accuracy - f64::midpoint(expected[0][1], expected[1][1])).abs() < 1e-12);
+        assert!((abstained.coverage - (expected[0][0] + expected[1][0]) / 2.0).abs() < 1e-12);
+        let right: f64 = expected
+            .iter()
+            .map(|[share, accuracy]| share * accuracy)
+            .sum();
+        let answered = expected[0][0] + expected[1][0];
+        assert!((abstained.accuracy - right / answered).abs() < 1e-12);
         assert_eq!(found.abstain[1].coverage, 0.0);
         assert!(found.abstain[1].accuracy.is_nan());
     }
