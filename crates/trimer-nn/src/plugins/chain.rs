@@ -217,9 +217,10 @@ impl Chain {
         host: &dyn Host,
     ) -> std::result::Result<(), String> {
         let serde_json::Value::Array(states) = state else {
-            return match self.is_empty() {
-                true => Ok(()),
-                false => Err("it holds no state of plug-ins".into()),
+            return if self.is_empty() {
+                Ok(())
+            } else {
+                Err("it holds no state of plug-ins".into())
             };
         };
         if states.len() != self.plugins.len() {
