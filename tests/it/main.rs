@@ -12,6 +12,7 @@ mod cli_errors;
 mod cli_hostile;
 mod cli_import;
 mod cli_labels;
+mod cli_report;
 mod cli_results;
 mod conformance;
 mod fixture;

@@ -2,7 +2,7 @@
 
 mod commands;
 mod label_report;
-mod run_report;
+mod report;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +43,8 @@ enum Verb {
     Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Write runs as one HTML page that opens offline
+    Report(commands::report::Args),
     /// Turn annotators' votes into labels, and measure how labels of modalities differ
     #[command(subcommand)]
     Labels(commands::labels::Verb),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Compare(args) => commands::compare::run(&args),
         Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Report(args) => commands::report::run(&args),
         Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };

@@ -18,6 +18,7 @@ pub mod optim;
 pub mod predict;
 pub mod predictions_file;
 pub mod recorder;
+pub mod representations;
 pub mod train;
 pub mod tune;
 pub mod weights;

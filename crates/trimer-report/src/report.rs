@@ -357,8 +357,13 @@ impl Block {
                     table.caption()
                 };
                 let link = download_link(&table.to_csv(), name);
+                let class = if table.is_long() {
+                    "table long"
+                } else {
+                    "table"
+                };
                 format!(
-                    "<div class=\"table\">{}<p class=\"tools\">{link}</p></div>",
+                    "<div class=\"{class}\">{}<p class=\"tools\">{link}</p></div>",
                     table.html()
                 )
             }

@@ -9,5 +9,6 @@ pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
+pub(crate) mod report;
 pub(crate) mod train;
 pub(crate) mod tune;

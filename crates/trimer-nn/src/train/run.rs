@@ -522,13 +522,15 @@ impl RunDir {
         })
     }
 
-    fn with_model(
+    /// Hands a seed's selected model to `predict`, with what it reads a corpus by and a device without
+    /// autodiff.
+    pub(crate) fn with_model<T>(
         &self,
         seed: u64,
         corpus: &Corpus,
         device: &Device,
-        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> Predictions,
-    ) -> Result<Predictions> {
+        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> T,
+    ) -> Result<T> {
         let plain = device.clone().inner();
         let cfg = &self.config;
         check_dims(cfg, corpus)?;
