@@ -15,6 +15,7 @@ mod cli_explain;
 mod cli_hostile;
 mod cli_import;
 mod cli_labels;
+mod cli_report;
 mod cli_results;
 mod conformance;
 mod conformance_plugins;

@@ -4,7 +4,7 @@ mod commands;
 mod device;
 mod jobs;
 mod label_report;
-mod run_report;
+mod report;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +49,8 @@ enum Verb {
     Predict(commands::predict::Args),
     /// Fit temperatures and thresholds on validation, and show what they do to a split
     Calibrate(commands::calibrate::Args),
+    /// Write runs as one HTML page that opens offline
+    Report(commands::report::Args),
     /// Turn annotators' votes into labels, and measure how labels of modalities differ
     #[command(subcommand)]
     Labels(commands::labels::Verb),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
         Verb::Calibrate(args) => commands::calibrate::run(&args),
+        Verb::Report(args) => commands::report::run(&args),
         Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };

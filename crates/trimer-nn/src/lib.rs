@@ -22,6 +22,7 @@ pub mod predict;
 pub mod predictions_file;
 pub mod probe;
 pub mod recorder;
+pub mod representations;
 pub mod train;
 pub mod tune;
 pub mod weights;

@@ -54,7 +54,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     check(args)?;
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     let split = parse_split(&args.split);
     let runs = args
         .run

@@ -30,10 +30,10 @@ pub(crate) struct Args {
     #[arg(long)]
     missing: bool,
     /// Shares of the frames that are lost, divided by commas
-    #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = [0.1, 0.3, 0.5], requires = "missing")]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = super::missing::FRAME_LOSS, requires = "missing")]
     pub(super) frame_loss: Vec<f64>,
     /// Ratios of signal to noise power in decibels, divided by commas
-    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true, default_values_t = [20.0, 10.0, 0.0], requires = "missing")]
+    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true, default_values_t = super::missing::SNR, requires = "missing")]
     pub(super) snr: Vec<f64>,
     /// Which frames are lost and what noise is added follow from it
     #[arg(long, value_name = "S", default_value_t = 0, requires = "missing")]
@@ -146,7 +146,7 @@ pub(crate) fn show(
     Ok(())
 }
 
-fn nothing_to_judge(corpus: &Corpus, split: Split) -> String {
+pub(crate) fn nothing_to_judge(corpus: &Corpus, split: Split) -> String {
     let name = &corpus.info().name;
     if corpus.indices(split).is_empty() {
         format!("the corpus `{name}` has no {split} split: nothing to judge on")

@@ -12,5 +12,6 @@ pub(crate) mod models;
 pub(crate) mod plugins;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
+pub(crate) mod report;
 pub(crate) mod train;
 pub(crate) mod tune;
