@@ -2,7 +2,9 @@
 """Speed of a model of Trimer beside a PyTorch version of the same maths, measured in alternation on this machine.
 
     compare.py [--model lfmim|mult|tfn] [--preset NAME] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
+    compare.py --model dialoguernn|mmgcn [--modes eager] [--batch 32] [--turns 110] [--min-turns 8] ...
 
+The model is LFMIM unless said otherwise; models of conversations have the sizes published for IEMOCAP.
 Run it with a Python that has PyTorch. In every round each system trains, infers and answers one utterance, one
 system after the other; figures are medians over the rounds, and the spread is the least and the greatest of
 the rounds' own ratios. Both PyTorch modes run, eager and compiled; ratios are to the better one.
@@ -23,12 +25,16 @@ class Torch:
     """A PyTorch process that waits for work."""
 
     def __init__(self, args, mode, dropout):
-        command = [sys.executable, str(HERE / f"{args.model}_torch.py"), "--preset", args.preset, "--mode", mode]
-        command += ["--batch", str(args.batch), "--threads", str(args.threads)]
+        if args.model in CONVERSATIONS:
+            command = [sys.executable, str(HERE / "conversations_torch.py"), "--model", args.model]
+            command += ["--turns", str(args.turns), "--min-turns", str(args.min_turns)]
+        else:
+            command = [sys.executable, str(HERE / f"{args.model}_torch.py"), "--preset", args.preset]
+        command += ["--mode", mode, "--batch", str(args.batch), "--threads", str(args.threads)]
         if not dropout:
             command.append("--no-dropout")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.batch = args.batch
+        self.batch = self.ask("utterances") if args.model in CONVERSATIONS else args.batch
 
     def ask(self, request):
         self.process.stdin.write(request + "\n")
@@ -55,6 +61,9 @@ class Torch:
 class Trimer:
     def __init__(self, args, dropout):
         self.command = [args.trimer, "bench", args.model, "--json", "--preset", args.preset, "--repeat", "3"]
+        if args.model in CONVERSATIONS:
+            self.command += ["--dims", "text=100,audio=1582,vision=342", "--classes", "6"]
+            self.command += ["--speakers", "2", "--turns", str(args.turns), "--min-turns", str(args.min_turns)]
         self.command += ["--threads", str(args.threads), "--batch", str(args.batch)]
         if not dropout:
             self.command.append("--no-dropout")
@@ -68,7 +77,8 @@ class Trimer:
 
 
 # A model needs a worker `<model>_torch.py` beside this file.
-PRESETS = {"lfmim": "paper", "mult": "official", "tfn": "mmsa"}
+PRESETS = {"lfmim": "paper", "mult": "official", "tfn": "mmsa", "dialoguernn": "iemocap", "mmgcn": "iemocap"}
+CONVERSATIONS = ("dialoguernn", "mmgcn")
 WORK = {"train": 3, "infer": 3, "one": 9}
 HIGHER = ("train_samples_per_s", "infer_samples_per_s")
 LOWER = ("infer_batch1_ms", "peak_bytes")
@@ -117,6 +127,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=PRESETS, default="lfmim")
     parser.add_argument("--preset", help="by default the model's first: " + ", ".join(PRESETS.values()))
+    parser.add_argument("--turns", type=int, default=110, help="utterances of the longest conversation")
+    parser.add_argument("--min-turns", type=int, default=8, help="utterances of the shortest conversation")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
@@ -137,6 +149,8 @@ def main():
         "torch": torch.__version__,
         "cpu": next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), platform.machine()),
     }
+    if args.model != "lfmim":
+        result |= {"turns": args.turns, "min_turns": args.min_turns}
     for which in args.dropout.split(","):
         result[f"{which}_dropout"] = compare(args, which == "with")
     for which in args.dropout.split(","):

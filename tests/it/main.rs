@@ -9,6 +9,7 @@
 mod cli;
 mod cli_calibrate;
 mod cli_compare;
+mod cli_conversations;
 mod cli_device;
 mod cli_errors;
 mod cli_explain;

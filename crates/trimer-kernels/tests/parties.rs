@@ -42,6 +42,7 @@ fn options(masked: bool) -> PartyOptions {
         masked.then(|| (0..BATCH * TIME * d).map(factor).collect::<Vec<f32>>())
     };
     PartyOptions {
+        lengths: Vec::new(),
         before: before(),
         global_mask: mask(GLOBAL, 5),
         party_mask: mask(PARTY, 4),
@@ -49,6 +50,10 @@ fn options(masked: bool) -> PartyOptions {
 }
 
 fn run(leaves: &[Tensor<1>], masked: bool) -> Tensor<3> {
+    run_with(leaves, options(masked))
+}
+
+fn run_with(leaves: &[Tensor<1>], options: PartyOptions) -> Tensor<3> {
     let x = |i: usize| leaves[i].clone();
     let inputs = PartyInputs {
         global: x(0).reshape([BATCH, TIME, 3 * GLOBAL]),
@@ -63,7 +68,7 @@ fn run(leaves: &[Tensor<1>], masked: bool) -> Tensor<3> {
         party_hh: x(7).reshape([3 * PARTY, PARTY]),
         party_bias_hh: x(8),
     };
-    party_recurrence(inputs, weights, options(masked)).expect("fused on this device")
+    party_recurrence(inputs, weights, options).expect("fused on this device")
 }
 
 fn values(tensor: Tensor<1>) -> Vec<f32> {
@@ -142,4 +147,52 @@ fn no_turn_sees_a_later_one() {
         }
     }
     assert_eq!(first_turns(&known), first_turns(&changed));
+}
+
+/// With lengths, the real turns are those of the plain form, and so are gradients that come from them; in any
+/// order of the conversations.
+#[test]
+fn padding_costs_nothing_and_changes_nothing() {
+    let device = Device::flex().autodiff();
+    let falling: Vec<usize> = (0..BATCH).map(|i| TIME - i * TIME / BATCH).collect();
+    let mixed: Vec<usize> = (0..BATCH).map(|i| (i * 7) % (TIME + 1)).collect();
+    for lengths in [falling, mixed] {
+        let real: Vec<f32> = lengths
+            .iter()
+            .flat_map(|&n| (0..TIME).map(move |t| f32::from(u8::from(t < n))))
+            .flat_map(|real| [real; PARTY])
+            .collect();
+        let weights = wave(real.len(), 2.0, 1.0);
+        let run = |lengths: Vec<usize>, seen: &[f32]| {
+            let leaves: Vec<Tensor<1>> = inputs()
+                .iter()
+                .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device).require_grad())
+                .collect();
+            let options = PartyOptions {
+                lengths,
+                ..options(true)
+            };
+            let out = run_with(&leaves, options).reshape([BATCH * TIME * PARTY]);
+            let weights: Vec<f32> = weights.iter().zip(seen).map(|(w, r)| w * r).collect();
+            let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &device);
+            let mut grads = (out.clone() * weights).sum().backward();
+            let gradients: Vec<Vec<f32>> = leaves
+                .iter()
+                .map(|leaf| values(leaf.grad_remove(&mut grads).unwrap()))
+                .collect();
+            (values(out), gradients)
+        };
+        // The gradient at padding does not count.
+        let (ours, our_gradients) = run(lengths, &vec![1.0; real.len()]);
+        let (plain, plain_gradients) = run(Vec::new(), &real);
+        for ((ours, plain), real) in ours.iter().zip(&plain).zip(&real) {
+            assert!((ours - plain * real).abs() < 1e-5);
+        }
+        for (i, (ours, plain)) in our_gradients.iter().zip(&plain_gradients).enumerate() {
+            for (ours, plain) in ours.iter().zip(plain) {
+                let allowed = 1e-4 * plain.abs().max(1.0);
+                assert!((ours - plain).abs() < allowed, "input {i}: {ours}, {plain}");
+            }
+        }
+    }
 }

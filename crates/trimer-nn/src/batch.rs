@@ -75,6 +75,27 @@ impl Conversations {
         )
     }
 
+    /// The rows in their places, zero where padded: the way back from [`Self::unpad`].
+    ///
+    /// # Shapes
+    /// - `x`: `[utterance, feature]`
+    /// - result: `[conversation, turn, feature]`
+    pub fn pad(&self, x: Tensor<2>) -> Tensor<3> {
+        let [n, dim] = x.dims();
+        let shape = [self.lengths.len(), self.turns(), dim];
+        if shape[0] * shape[1] == n {
+            return x.reshape(shape);
+        }
+        let device = x.device();
+        let mut rows = vec![n as i32; shape[0] * shape[1]];
+        for (row, place) in self.positions().into_iter().enumerate() {
+            rows[place] = row as i32;
+        }
+        let rows = Tensor::<1, Int>::from_data(TensorData::from(rows.as_slice()), &device);
+        let zero = Tensor::zeros([1, dim], &device);
+        Tensor::cat(vec![x, zero], 0).select(0, rows).reshape(shape)
+    }
+
     /// Who speaks, one-hot; zero where padded.
     ///
     /// # Shapes
@@ -212,9 +233,11 @@ mod tests {
         };
         let x = Tensor::<1>::from_data([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &device).reshape([2, 3, 1]);
         assert_eq!(
-            crate::weights::to_vec(arrangement.unpad(x)),
+            crate::weights::to_vec(arrangement.unpad(x.clone())),
             [0.0, 3.0, 4.0, 5.0]
         );
+        let back = arrangement.pad(arrangement.unpad(x));
+        assert_eq!(crate::weights::to_vec(back), [0.0, 0.0, 0.0, 3.0, 4.0, 5.0]);
         assert_eq!(
             crate::weights::to_vec(arrangement.speaker_one_hot(&device)),
             [

@@ -25,6 +25,8 @@ pub struct BenchOptions {
     pub batch: usize,
     /// Utterances per conversation, for models that read conversations; then `batch` counts these.
     pub turns: usize,
+    /// Utterances of the shortest conversation of a batch; lengths are spread evenly between both.
+    pub min_turns: usize,
     /// Repetitions per measurement; the median counts.
     pub repeat: usize,
     /// With the model's dropout.
@@ -42,8 +44,10 @@ pub struct BenchOptions {
 pub(crate) struct BatchSize {
     /// Utterances, or conversations.
     pub(crate) n: usize,
-    /// Utterances per conversation.
+    /// Utterances of the longest conversation.
     pub(crate) turns: usize,
+    /// Utterances of the shortest one; the others lie between at equal distances.
+    pub(crate) min_turns: usize,
     /// Share of each sequence that is no padding.
     pub(crate) real: f64,
 }
@@ -86,11 +90,18 @@ pub struct BenchResult {
     pub limit_share: f64,
 }
 
+impl BatchSize {
+    fn turns_of_each(self) -> Vec<usize> {
+        spread(self.min_turns, self.turns, self.n)
+    }
+}
+
 impl BenchOptions {
     const fn size(&self) -> BatchSize {
         BatchSize {
             n: self.batch,
             turns: self.turns,
+            min_turns: self.min_turns,
             real: self.real,
         }
     }
@@ -117,7 +128,10 @@ pub fn bench(
     options: &BenchOptions,
     device: &Device,
 ) -> Result<BenchResult> {
-    let utterances = input.n_speakers.map_or(1, |_| options.turns) * options.batch;
+    let utterances = match input.n_speakers {
+        Some(_) => options.size().turns_of_each().iter().sum(),
+        None => options.batch,
+    };
     let train = match options.phases {
         Phases::Inference => f64::NAN,
         Phases::Both | Phases::Training => seconds_per_step(config, input, task, options, device)?,
@@ -208,6 +222,7 @@ pub fn latency_ms(
     let size = BatchSize {
         n: 1,
         turns: 1,
+        min_turns: 1,
         real: 1.0,
     };
     let one = random_batch(input, task, size, device);
@@ -263,32 +278,51 @@ fn train_step(
     }
 }
 
+/// `n` whole numbers at equal distances from `high` down to `low`.
+fn spread(low: usize, high: usize, n: usize) -> Vec<usize> {
+    let gap = high.saturating_sub(low);
+    (0..n)
+        .map(|i| high - gap * i / n.saturating_sub(1).max(1))
+        .collect()
+}
+
+/// As many utterances as `size` says or, for a model that reads conversations, conversations.
 pub(crate) fn random_batch(
     input: &InputSpec,
     task: Task,
-    BatchSize { n, turns, real }: BatchSize,
+    size: BatchSize,
     device: &Device,
 ) -> Batch {
+    let lengths = size.turns_of_each();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
-        lengths: vec![turns; n],
-        speakers: (0..n * turns).map(|i| i % turns % n_speakers).collect(),
+        lengths: lengths.to_vec(),
+        speakers: (lengths.iter())
+            .flat_map(|&n| (0..n).map(|turn| turn % n_speakers))
+            .collect(),
         n_speakers,
     });
+    let n = lengths.len();
     let sequences = ModalityMap::from_fn(|m| {
         let dim = (*input.dims.get(m))?;
-        let time = conversations
-            .as_ref()
-            .map_or(*input.lengths.get(m), |_| turns);
-        let values = (0..n * time * dim)
-            .map(|_| rng.random_range(-1.7_f32..1.7))
+        let frames = vec![*input.lengths.get(m); lengths.len()];
+        let all = if conversations.is_some() {
+            &lengths
+        } else {
+            &frames
+        };
+        let time = all.iter().copied().max().unwrap_or(0);
+        let mut values = vec![0.0; n * time * dim];
+        let real: Vec<usize> = (all.iter())
+            .map(|&n| ((n as f64 * size.real).ceil() as usize).clamp(1, n.max(1)))
             .collect();
-        let real = ((time as f64 * real).ceil() as usize).clamp(1, time.max(1));
-        let lengths = vec![real; n];
-        Some(Sequence::new(values, [n, time, dim], &lengths, device))
+        for (row, &length) in values.chunks_mut((time * dim).max(1)).zip(all) {
+            row[..length * dim].fill_with(|| rng.random_range(-1.7_f32..1.7));
+        }
+        Some(Sequence::new(values, [n, time, dim], &real, device))
     });
     let classes = task.n_outputs() as u32;
-    let n = conversations.as_ref().map_or(n, |_| n * turns);
+    let n = (conversations.as_ref()).map_or(n, |talks| talks.speakers.len());
     Batch {
         indices: (0..n).collect(),
         conversations,
@@ -350,4 +384,37 @@ fn peak_bytes() -> u64 {
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok())
         .map_or(0, |kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_spread_between_both_ends() {
+        assert_eq!(spread(8, 110, 4), [110, 76, 42, 8]);
+        assert_eq!(spread(5, 5, 2), [5, 5]);
+        assert_eq!(spread(3, 9, 1), [9]);
+    }
+
+    #[test]
+    fn a_batch_of_conversations_has_the_lengths_that_were_asked_for() {
+        let input = InputSpec {
+            dims: ModalityMap {
+                text: Some(2),
+                ..ModalityMap::default()
+            },
+            lengths: ModalityMap::default(),
+            sampling: ModalityMap::default(),
+            n_speakers: Some(2),
+        };
+        let task = Task::Classification { n_classes: 3 };
+        let batch = random_talks(&input, task, &[3, 1], &Device::flex());
+        let talks = batch.conversations.clone().unwrap();
+        assert_eq!((talks.lengths, batch.len()), (vec![3, 1], 4));
+        assert_eq!(talks.speakers, [0, 1, 0, 0]);
+        let text = batch.sequences.text.unwrap();
+        assert_eq!(text.values.dims(), [2, 3, 2]);
+        assert_eq!(to_vec(text.values)[8..], [0.0; 4]);
+    }
 }

@@ -103,16 +103,71 @@ pub fn batches(
     }
 }
 
-/// Batches of growing parts: for every conversation that has one of `rows`, its first turn, its first
-/// two turns and so on.
-pub fn prefixes(corpus: &Corpus, rows: &[usize], batch_size: usize) -> Vec<Vec<usize>> {
-    let parts: Vec<Vec<usize>> = of_rows(corpus, rows)
+/// A part of a conversation that a model reads at a time, and those of its rows that it is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Consecutive turns of one conversation.
+    pub rows: Vec<usize>,
+    /// Positions in `rows`, ascending.
+    pub asked: Vec<usize>,
+}
+
+/// For every conversation that has one of `rows`, parts of at most `window` turns, each half over the one
+/// before. Every turn is asked about once: in the part in which it is farthest from a cut.
+///
+/// `window` is 2 at least: parts of one turn could not be told from a conversation.
+pub fn windows(corpus: &Corpus, rows: &[usize], window: usize) -> Vec<Window> {
+    let window = window.max(2);
+    let mut all = Vec::new();
+    for turns in of_rows(corpus, rows) {
+        let last = turns.len().saturating_sub(window);
+        let mut starts: Vec<usize> = (0..last).step_by(window / 2).collect();
+        starts.push(last);
+        let mut parts: Vec<Window> = starts
+            .iter()
+            .map(|&start| Window {
+                rows: turns[start..turns.len().min(start + window)].to_vec(),
+                asked: Vec::new(),
+            })
+            .collect();
+        for turn in 0..turns.len() {
+            // A cut is where the conversation goes on beyond the part.
+            let room = |start: usize| {
+                let before = (start > 0).then(|| turn - start);
+                let after = (start < last).then(|| start + window - 1 - turn);
+                [before, after]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .unwrap_or(window)
+            };
+            let reaches = |start: usize| start <= turn && turn < start + window;
+            let best = (0..starts.len())
+                .filter(|&i| reaches(starts[i]))
+                .max_by_key(|&i| (room(starts[i]), Reverse(i)));
+            if let Some(i) = best {
+                parts[i].asked.push(turn - starts[i]);
+            }
+        }
+        parts.retain(|part| !part.asked.is_empty());
+        all.extend(parts);
+    }
+    all
+}
+
+/// For every conversation that has one of `rows`, each of its turns with what was said before it: all of
+/// that, or of `window` turns in all (2 at least) the last.
+pub fn growing(corpus: &Corpus, rows: &[usize], window: Option<usize>) -> Vec<Window> {
+    let most = window.map_or(usize::MAX, |n| n.max(2));
+    of_rows(corpus, rows)
         .iter()
-        .flat_map(|turns| (1..=turns.len()).map(|n| turns[..n].to_vec()))
-        .collect();
-    parts
-        .chunks(batch_size.max(1))
-        .map(<[Vec<usize>]>::concat)
+        .flat_map(|turns| {
+            (1..=turns.len()).map(move |end| {
+                let rows = turns[end.saturating_sub(most)..end].to_vec();
+                let asked = vec![rows.len() - 1];
+                Window { rows, asked }
+            })
+        })
         .collect()
 }
 
@@ -178,6 +233,36 @@ pub fn input(corpus: &Corpus, train: &[usize], input: &mut InputSpec) -> Result<
     input.n_speakers = Some(most.unwrap_or(1));
     input.lengths = ModalityMap::from_fn(|_| 1);
     Ok(())
+}
+
+/// Of every row, the first row of its conversation and how many turns that has; `None` for an utterance
+/// without one.
+pub fn lengths(corpus: &Corpus) -> Vec<Option<(usize, usize)>> {
+    let utterances = corpus.utterances();
+    let mut found: BTreeMap<Key<'_>, (usize, usize)> = BTreeMap::new();
+    for (row, key) in utterances.iter().map(key).enumerate() {
+        if let Some(key) = key {
+            found.entry(key).or_insert((row, 0)).1 += 1;
+        }
+    }
+    let of = |utterance| found.get(&key(utterance)?).copied();
+    utterances.iter().map(of).collect()
+}
+
+/// How many conversations have a turn twice, or turns for some utterances only, so that their order is not
+/// certain. Where no utterance of a conversation has one, the order of the corpus is meant.
+pub fn uncertain_order(corpus: &Corpus) -> usize {
+    let mut turns: BTreeMap<Key<'_>, Vec<Option<i64>>> = BTreeMap::new();
+    for utterance in corpus.utterances() {
+        if let Some(key) = key(utterance) {
+            turns.entry(key).or_default().push(utterance.turn);
+        }
+    }
+    let uncertain = |turns: &Vec<Option<i64>>| {
+        let known: BTreeSet<i64> = turns.iter().copied().flatten().collect();
+        known.len() < turns.len() && turns.iter().any(Option::is_some)
+    };
+    turns.values().filter(|turns| uncertain(turns)).count()
 }
 
 /// How many conversations have turns in more than one split.
@@ -263,12 +348,102 @@ mod tests {
         let found = arrange(&corpus, &[3, 1, 0, 2, 5, 4], 2);
         assert_eq!(found.lengths, [2, 3, 1]);
         assert_eq!(found.speakers, [0, 1, 0, 1, 0, 0]);
-        // Growing parts of one conversation are told apart too.
-        let parts = prefixes(&corpus, &[0], 8);
-        assert_eq!(parts, [[0, 0, 2, 0, 2, 5]]);
-        assert_eq!(arrange(&corpus, &parts[0], 2).lengths, [1, 2, 3]);
+        // Parts of one conversation are told apart too.
+        for (window, lengths) in [(None, [1, 2, 3]), (Some(2), [1, 2, 2])] {
+            let parts = growing(&corpus, &[0], window);
+            let rows: Vec<usize> = parts.iter().flat_map(|p| p.rows.clone()).collect();
+            assert_eq!(arrange(&corpus, &rows, 2).lengths, lengths);
+            let asked = parts.iter().map(|p| p.rows[p.asked[0]]);
+            assert_eq!(asked.collect::<Vec<_>>(), [0, 2, 5]);
+        }
+        let parts = windows(&corpus, &[0], 2);
+        let rows: Vec<usize> = parts.iter().flat_map(|p| p.rows.clone()).collect();
+        assert_eq!(arrange(&corpus, &rows, 2).lengths, [2, 2]);
         // More speakers than are told apart.
         assert_eq!(arrange(&corpus, &[0, 2], 1).speakers, [0, 0]);
+    }
+
+    fn one_frame(i: usize) -> ModalityMap<Option<Frames<'static>>> {
+        ModalityMap {
+            text: Some(Frames {
+                values: vec![i as f32].into(),
+                dim: 1,
+            }),
+            ..ModalityMap::default()
+        }
+    }
+
+    /// One talk of `n` turns.
+    fn long_talk(dir: &std::path::Path, n: usize) -> Corpus {
+        let path = dir.join(n.to_string());
+        let mut writer = CorpusWriter::create(&path, CorpusInfo::default()).unwrap();
+        for i in 0..n {
+            let utterance = Utterance {
+                id: i.to_string(),
+                conversation: Some("talk".into()),
+                turn: Some(i as i64),
+                ..Utterance::default()
+            };
+            writer.push(utterance, one_frame(i)).unwrap();
+        }
+        Corpus::open(writer.finish().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_order_is_certain_when_every_turn_is_there_once_or_none_is() {
+        for (turns, expected) in [
+            ([Some(0), Some(2), Some(1)], 0),
+            ([None, None, None], 0),
+            ([Some(0), Some(1), Some(1)], 1),
+            ([Some(0), None, Some(1)], 1),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("c");
+            let mut writer = CorpusWriter::create(&path, CorpusInfo::default()).unwrap();
+            for (i, turn) in turns.into_iter().enumerate() {
+                let utterance = Utterance {
+                    id: i.to_string(),
+                    conversation: Some("talk".into()),
+                    turn,
+                    ..Utterance::default()
+                };
+                writer.push(utterance, one_frame(i)).unwrap();
+            }
+            let corpus = Corpus::open(writer.finish().unwrap()).unwrap();
+            assert_eq!(uncertain_order(&corpus), expected, "{turns:?}");
+        }
+    }
+
+    #[test]
+    fn windows_ask_about_every_turn_once_and_far_from_their_cuts() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in [1, 2, 3, 7, 20, 33] {
+            let corpus = long_talk(dir.path(), n);
+            for window in [2, 3, 4, 7, 8, 50] {
+                let parts = windows(&corpus, &[0], window);
+                let mut asked = Vec::new();
+                for part in &parts {
+                    assert!(part.rows.len() <= window);
+                    assert!(part.rows.windows(2).all(|w| w[1] == w[0] + 1));
+                    for &i in &part.asked {
+                        // Context on both sides, a quarter of the window or all there is.
+                        let (turn, room) = (part.rows[i], window / 4);
+                        assert!(i >= room.min(turn), "{n} {window} {part:?}");
+                        let behind = part.rows.len() - 1 - i;
+                        assert!(behind >= room.min(n - 1 - turn), "{n} {window} {part:?}");
+                        asked.push(turn);
+                    }
+                }
+                asked.sort_unstable();
+                assert_eq!(asked, (0..n).collect::<Vec<_>>(), "{n} {window}");
+                if window >= n {
+                    assert_eq!(parts.len(), 1);
+                }
+                let rows: Vec<usize> = parts.iter().flat_map(|p| p.rows.clone()).collect();
+                let lengths: Vec<usize> = parts.iter().map(|p| p.rows.len()).collect();
+                assert_eq!(arrange(&corpus, &rows, 1).lengths, lengths);
+            }
+        }
     }
 
     #[test]

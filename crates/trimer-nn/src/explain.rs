@@ -145,7 +145,10 @@ impl RunDir {
         let sets = subsets_and_none(players);
         let (said, attention) = self.with_model(seed, corpus, device, |model, loader, plain| {
             let batches = if options.online {
-                conversation::prefixes(corpus, rows, cfg.train.batch_size)
+                conversation::growing(corpus, rows, None)
+                    .chunks(cfg.train.batch_size.max(1))
+                    .map(|parts| parts.iter().flat_map(|p| p.rows.clone()).collect())
+                    .collect()
             } else {
                 loader.batches(rows, cfg.train.batch_size, Order::AsGiven)
             };

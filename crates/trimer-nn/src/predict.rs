@@ -1,7 +1,7 @@
 //! From a model and rows of a corpus to numbers that metrics understand.
 
 use crate::batch::Batch;
-use crate::conversation::{self, Order};
+use crate::conversation::{Order, Window};
 use crate::data::Loader;
 use crate::error::Result;
 use crate::models::{FusionModel, Task};
@@ -50,6 +50,28 @@ impl Predictions {
         )
     }
 
+    /// The predictions at some positions of the list, in their order.
+    fn at_positions(&self, positions: &[usize]) -> Self {
+        let n = self.n_outputs;
+        let pick = |values: &Vec<f64>| {
+            let rows = positions.iter().map(|p| &values[p * n..(p + 1) * n]);
+            rows.flatten().copied().collect()
+        };
+        Self {
+            indices: positions.iter().map(|p| self.indices[*p]).collect(),
+            outputs: HeadMap::from_fn(|h| self.outputs.get(h).as_ref().map(pick)),
+            n_outputs: n,
+        }
+    }
+
+    /// Those of the rows that `wanted` accepts, in the order of the list.
+    pub fn filtered(&self, wanted: impl Fn(usize) -> bool) -> Self {
+        let positions: Vec<usize> = (0..self.indices.len())
+            .filter(|p| wanted(self.indices[*p]))
+            .collect();
+        self.at_positions(&positions)
+    }
+
     /// The predictions of some rows, in their order. Of several about one row, the first counts:
     /// among growing parts of a conversation, it is the one in which nothing follows the row.
     pub(crate) fn at_rows(self, rows: &[usize]) -> Self {
@@ -64,18 +86,7 @@ impl Predictions {
             .iter()
             .filter_map(|row| place.get(row).copied())
             .collect();
-        let n = self.n_outputs;
-        let outputs = self.outputs.map(|_, values| {
-            values.map(|v| {
-                let rows = places.iter().map(|p| &v[p * n..(p + 1) * n]);
-                rows.flatten().copied().collect()
-            })
-        });
-        Self {
-            indices: rows.to_vec(),
-            outputs,
-            n_outputs: n,
-        }
+        self.at_positions(&places)
     }
 
     /// Heads that said something.
@@ -116,18 +127,28 @@ pub fn predict_with<M: FusionModel>(
     predict_batches(model, loader, &batches, task, device, prepare).at_rows(rows)
 }
 
-/// As [`predict`], but every utterance is judged from what was said before it: its conversation
-/// ends with it.
-pub fn predict_online<M: FusionModel>(
+/// As [`predict`], but a conversation is read in the given parts; see [`conversation::windows`] and
+/// [`conversation::growing`]. Rows that no part is asked about are left out.
+pub fn predict_windows<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
-    rows: &[usize],
+    (rows, windows): (&[usize], &[Window]),
     task: Task,
     batch_size: usize,
     device: &Device,
 ) -> Predictions {
-    let batches = conversation::prefixes(loader.corpus, rows, batch_size);
-    predict_batches(model, loader, &batches, task, device, &|batch| batch).at_rows(rows)
+    let batches: Vec<Vec<usize>> = windows
+        .chunks(batch_size.max(1))
+        .map(|windows| windows.iter().flat_map(|w| w.rows.clone()).collect())
+        .collect();
+    let all = predict_batches(model, loader, &batches, task, device, &|batch| batch);
+    let mut first = 0;
+    let mut asked = Vec::with_capacity(rows.len());
+    for window in windows {
+        asked.extend(window.asked.iter().map(|i| first + i));
+        first += window.rows.len();
+    }
+    all.at_positions(&asked).at_rows(rows)
 }
 
 /// As [`predict_with`] over given batches; of each batch all rows are judged.

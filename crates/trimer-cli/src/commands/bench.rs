@@ -1,8 +1,8 @@
 //! `trimer bench`: training and inference speed of a model on this machine.
 
-use crate::{Answer, ui};
+use crate::{Answer, ui, ui::Hinted};
 use std::fmt::Write as _;
-use trimer_core::ModalityMap;
+use trimer_core::{Modality, ModalityMap};
 use trimer_nn::bench::{BenchOptions, BenchResult, Phases, bench};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
@@ -27,6 +27,19 @@ pub(crate) struct Args {
     /// Utterances per conversation, if the model reads conversations
     #[arg(long, default_value_t = 50)]
     turns: usize,
+    /// Utterances of the shortest conversation of a batch, lengths being spread evenly up to `--turns`;
+    /// all have the same length by default
+    #[arg(long, value_name = "N")]
+    min_turns: Option<usize>,
+    /// Speakers of a conversation
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    speakers: u16,
+    /// Feature widths, as `text=100,audio=1582`; a modality that is not named is not read
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    dims: Vec<String>,
+    /// Classes
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    classes: u16,
     /// How often each measurement is repeated; the median counts
     #[arg(long, default_value_t = 7)]
     repeat: usize,
@@ -176,7 +189,9 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
     }
     let config = ModelConfig::resolve(id, args.preset.as_deref(), &overrides)?;
     // The widths that the two published forms of LFMIM were made for.
-    let dims = if args.preset.as_deref() == Some("released") {
+    let dims = if !args.dims.is_empty() {
+        parse_dims(&args.dims)?
+    } else if args.preset.as_deref() == Some("released") {
         ModalityMap {
             text: Some(1024),
             audio: Some(1024),
@@ -189,9 +204,20 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
     if let Some(length) = args.length {
         input.lengths = ModalityMap::from_fn(|_| length as usize);
     }
+    input.n_speakers = input.n_speakers.map(|_| usize::from(args.speakers));
+    config.check_input(&input)?;
+    let turns = args.turns.max(1);
+    if args.min_turns.is_some_and(|n| n == 0 || n > turns) {
+        return Err(Hinted::new(
+            "`--min-turns` is out of range",
+            format!("choose 1 to {turns}, which is `--turns`"),
+        )
+        .into());
+    }
     let options = BenchOptions {
         batch: args.batch.max(1),
-        turns: args.turns.max(1),
+        turns,
+        min_turns: args.min_turns.unwrap_or(turns),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
         real: args.real,
@@ -206,6 +232,29 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
             .map(|id| PluginConfig::resolve(id, &toml::Table::new()))
             .collect::<Result<_, _>>()?,
     };
-    let task = Task::Classification { n_classes: 7 };
+    let task = Task::Classification {
+        n_classes: usize::from(args.classes),
+    };
     Ok(bench(&config, &input, task, &options, device)?)
+}
+
+fn parse_dims(pairs: &[String]) -> anyhow::Result<ModalityMap<Option<usize>>> {
+    let mut dims = ModalityMap::default();
+    for pair in pairs {
+        let (name, width) = pair.split_once('=').unwrap_or((pair, ""));
+        let width: Option<usize> = width
+            .trim()
+            .parse()
+            .ok()
+            .filter(|n| (1..=65_536).contains(n));
+        if width.is_none() {
+            return Err(Hinted::new(
+                format!("`--dims {pair}` names no width from 1 to 65536"),
+                "write for instance `--dims text=100,audio=1582,vision=342`",
+            )
+            .into());
+        }
+        *dims.get_mut(name.trim().parse::<Modality>()?) = width;
+    }
+    Ok(dims)
 }

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod bench;
+pub(crate) mod by_length;
 pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod corpus;
@@ -10,6 +11,7 @@ pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod plugins;
+pub(crate) mod points;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 pub(crate) mod report;

@@ -54,6 +54,10 @@ pub(crate) struct Args {
     /// Also write the explanations as one HTML page per utterance into this new directory
     #[arg(long, value_name = "DIR", requires = "explain")]
     pages: Option<PathBuf>,
+    /// Read at most so many turns at a time (models that read conversations): the turns around the
+    /// utterance, or with `--online` the last ones
+    #[arg(long, value_name = "N", requires = "corpus", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    window: Option<u32>,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -109,8 +113,9 @@ fn answer(
     if let Some(dir) = &args.pages {
         explain::check_pages(dir)?;
     }
-    let mut predictions = if args.online {
-        run.predict_online(seed, corpus, rows, device)?
+    let window = args.window.map(|n| n as usize);
+    let mut predictions = if args.online || window.is_some() {
+        run.predict_in_parts(seed, corpus, rows, (args.online, window), device)?
     } else {
         run.predict(seed, corpus, rows, device)?
     };

@@ -110,6 +110,13 @@ impl Importer for Erc {
                 file.unused
             ));
         }
+        let silent = (file.dialogues.iter()).filter(|d| d.sentences.is_none());
+        let silent = silent.count();
+        if silent > 0 {
+            warnings.push(format!(
+                "{silent} dialogues have no sentences, or not one per utterance, and therefore no transcripts"
+            ));
+        }
         let utterances = writer.len();
         Ok(ImportSummary {
             path: writer.finish()?,
@@ -418,10 +425,12 @@ impl<'a> Tables<'a> {
         })?;
         Ok(Dialogue {
             split,
-            ids,
             labels,
             speakers,
-            sentences: self.sentences.get(&name).copied(),
+            // Of a list of another length nobody knows which sentence belongs to which utterance.
+            sentences: (self.sentences.get(&name).copied())
+                .filter(|list| length(*list) == Some(ids.len())),
+            ids,
             features,
             name,
         })

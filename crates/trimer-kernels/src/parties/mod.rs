@@ -1,5 +1,6 @@
 //! The recurrence of DialogueRNN: a global state, and a state per speaker.
 
+mod backward;
 mod kernel;
 pub(crate) mod op;
 
@@ -44,6 +45,9 @@ pub struct PartyInputs {
 pub struct PartyOptions {
     /// `[conversation * turn]`: the turn at which the same speaker spoke before, in the same conversation.
     pub before: Vec<Option<usize>>,
+    /// Turns of each conversation; empty = all have every turn. What is behind them costs nothing where the
+    /// longest conversations come first.
+    pub lengths: Vec<usize>,
     /// `[conversation * turn * d_global]`, or none.
     pub global_mask: Option<Vec<f32>>,
     /// `[conversation * turn * d_party]`, or none.
@@ -63,6 +67,33 @@ pub(crate) struct Shape {
     options: PartyOptions,
 }
 
+impl Shape {
+    fn length(&self, conversation: usize) -> usize {
+        let lengths = &self.options.lengths;
+        lengths.get(conversation).map_or(self.time, |n| *n)
+    }
+
+    /// Of `n` conversations from `first` on, how many there are up to the last that has turn `t`.
+    fn active(&self, first: usize, n: usize, t: usize) -> usize {
+        let last = (0..n).rev().find(|s| self.length(first + s) > t);
+        last.map_or(0, |s| s + 1)
+    }
+
+    /// The rows of a flattened `[conversation, turn]` that are no padding; `None` where all are.
+    fn real_rows(&self) -> Option<Vec<usize>> {
+        let full = (0..self.batch).all(|s| self.length(s) == self.time);
+        let rows = |s: usize| (s * self.time)..(s * self.time + self.length(s));
+        (!full).then(|| (0..self.batch).flat_map(rows).collect())
+    }
+
+    /// Makes rows of padding zero, of conversations from `first` on.
+    fn clear_padding(&self, x: &mut [f32], first: usize, width: usize) {
+        for (s, rows) in x.chunks_mut(self.time * width).enumerate() {
+            rows[self.length(first + s) * width..].fill(0.0);
+        }
+    }
+}
+
 /// The speaker's new state at every turn, with both cells gated recurrent units in PyTorch's form:
 ///
 /// ```text
@@ -71,7 +102,8 @@ pub(crate) struct Shape {
 /// q   = GRU([u_t; c_t], q)
 /// ```
 ///
-/// Padding behind a conversation counts as turns; it reaches no turn before it.
+/// Padding behind a conversation reaches no turn before it; with `lengths` its result is zero and its gradient
+/// does not count.
 ///
 /// # Shapes
 /// - result: `[conversation, turn, d_party]`; `None` where there is no fused form, which is everywhere but on f32
@@ -95,6 +127,11 @@ pub fn party_recurrence(
     assert_eq!(weights.party_hh.dims(), [3 * party, party]);
     assert_eq!(weights.party_bias_hh.dims(), [3 * party]);
     assert_eq!(options.before.len(), batch * time, "`before`");
+    let lengths = &options.lengths;
+    assert!(lengths.is_empty() || lengths.len() == batch, "`lengths`");
+    for length in lengths {
+        assert!(*length <= time, "a length of {length} in {time} turns");
+    }
     for (i, before) in options.before.iter().enumerate() {
         assert!(before.is_none_or(|b| b < i % time), "`before` of turn {i}");
     }

@@ -51,7 +51,7 @@ impl Backward<Flex, N_INPUTS> for PartiesBackward {
             call,
         } = ops.state;
         let mut gradients = inputs.each_ref().map(|x| Buffer::zeros(values(x).len()));
-        kernel::backward(
+        super::backward::backward(
             &call.0,
             inputs.each_ref().map(values),
             &saved,

@@ -48,6 +48,10 @@ pub struct BcLstmConfig {
     pub n_layers: usize,
     /// Also from the last turn to the first; off = only the past counts.
     pub bidirectional: bool,
+    /// The dense layers read the features beside the states, so that an utterance need not pass the LSTM
+    /// to be heard. Ours; off in the paper.
+    #[serde(default)]
+    pub features_beside: bool,
     /// Dropout on the features.
     pub p_input: f64,
     /// Dropout behind LSTMs and dense layers.
@@ -62,6 +66,11 @@ impl BcLstmConfig {
             p_dropout: self.p_hidden,
             ..RecurrentConfig::new(CellKind::Lstm, d_input, self.d_hidden)
         }
+    }
+
+    /// Width of what a dense layer reads behind an LSTM over `d_input` features.
+    fn dense_input(&self, d_input: usize) -> usize {
+        self.lstm(d_input).d_output() + if self.features_beside { d_input } else { 0 }
     }
 
     /// Width of what enters the joint LSTM.
@@ -85,6 +94,7 @@ impl ModelConfigOf for BcLstmConfig {
             d_dense: 100,
             n_layers: 1,
             bidirectional: true,
+            features_beside: false,
             p_input: 0.2,
             p_hidden: 0.4,
         };
@@ -121,7 +131,7 @@ impl ModelConfigOf for BcLstmConfig {
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let level = |d_input: usize, d_output: usize| {
             let lstm = self.lstm(d_input);
-            let dense = 2.0 * (lstm.d_output() * d_output) as f64;
+            let dense = 2.0 * (self.dense_input(d_input) * d_output) as f64;
             lstm.flops(1) + dense
         };
         let towers = input.dims.iter().filter_map(|(_, dim)| *dim);
@@ -164,7 +174,7 @@ impl Context {
         let lstm = cfg.lstm(d_input);
         Self {
             lstm: Recurrent::new(&lstm, init),
-            dense: Linear::new(lstm.d_output(), cfg.d_dense, init),
+            dense: Linear::new(cfg.dense_input(d_input), cfg.d_dense, init),
         }
     }
 
@@ -174,11 +184,15 @@ impl Context {
         &self,
         x: Tensor<3>,
         pad_mask: &Tensor<2, Bool>,
-        p: f64,
+        cfg: &BcLstmConfig,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let states = self.lstm.forward(x, Some(pad_mask), rec).states;
-        let states = dropout(states, p, rec);
+        let p = cfg.p_hidden;
+        let states = self.lstm.forward(x.clone(), Some(pad_mask), rec).states;
+        let mut states = dropout(states, p, rec);
+        if cfg.features_beside {
+            states = Tensor::cat(vec![states, x], 2);
+        }
         dropout(relu(self.dense.forward_sequence(states)), p, rec)
     }
 }
@@ -218,15 +232,13 @@ impl FusionModel for BcLstm {
                 let sequence = batch.sequences.get(m).as_ref()?;
                 let context = towers.get(m).as_ref()?;
                 let x = dropout(sequence.values.clone(), cfg.p_input, rec);
-                Some(context.forward(x, &pad_mask, cfg.p_hidden, rec))
+                Some(context.forward(x, &pad_mask, cfg, rec))
             });
             Tensor::cat(parts.collect(), 2)
         } else {
             dropout(joint, cfg.p_input, rec)
         };
-        let states = self
-            .joint_context
-            .forward(joint, &pad_mask, cfg.p_hidden, rec);
+        let states = self.joint_context.forward(joint, &pad_mask, cfg, rec);
         rec.tap("joint_context.out", &states);
         let features = arrangement(batch).unpad(states); // [utterance, d_dense]
         ModelOutput {

@@ -16,7 +16,7 @@
 //! reference feeds the dropped state on.
 
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use crate::batch::{Batch, Conversations, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::rows_tensor;
@@ -204,23 +204,30 @@ impl PartyCell {
     /// # Shapes
     /// - `x`: `[conversation, turn, d_input]`
     /// - `speakers`: `[conversation, turn, party]`, one-hot, zero at padding
-    /// - `before`: the turn at which the same speaker spoke before, see [`turns_before`]
+    /// - `before`: the turn at which the same speaker spoke before, see [`turns_before`]; beside it, how long
+    ///   the conversations are
     /// - result: `[conversation, turn, d_emotion]`
     fn run(
         &self,
         x: Tensor<3>,
         speakers: &Tensor<3>,
-        before: Vec<Option<usize>>,
+        (before, conversations): (Vec<Option<usize>>, &Conversations),
         p: f64,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let ready = Prepared::new(self, x.clone());
+        // While layers are watched, padding is computed as the reference does.
+        let lengths = if probe::is_active() {
+            vec![x.dims()[1]; conversations.lengths.len()]
+        } else {
+            conversations.lengths.clone()
+        };
         let kept = probe::is_active().then(|| before.clone());
+        let ready = Prepared::new(self, x.clone(), conversations);
         let watched = [&self.g_cell, &self.p_cell]
             .into_iter()
             .any(|cell| probe::wants(cell.weight_ih.id));
         let fused = match self.l_cell {
-            None if !watched => self.fused(&ready, before, p, rec),
+            None if !watched => self.fused(&ready, (before, lengths), p, rec),
             _ => None,
         };
         let mut spoken = fused.unwrap_or_else(|| self.step_by_step(&x, &ready, speakers, p, rec));
@@ -252,7 +259,7 @@ impl PartyCell {
     fn fused(
         &self,
         ready: &Prepared,
-        before: Vec<Option<usize>>,
+        (before, lengths): (Vec<Option<usize>>, Vec<usize>),
         p: f64,
         rec: &mut Recorder,
     ) -> Option<Tensor<3>> {
@@ -267,6 +274,7 @@ impl PartyCell {
             global_mask: mask(d_global),
             party_mask: mask(d_party),
             before,
+            lengths,
         };
         let inputs = PartyInputs {
             global: ready.into_g.clone(),
@@ -394,17 +402,25 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(cell: &PartyCell, x: Tensor<3>) -> Self {
+    fn new(cell: &PartyCell, x: Tensor<3>, conversations: &Conversations) -> Self {
         let [_, _, width] = x.dims();
+        let apply = |weight: Tensor<2>, bias: Option<Tensor<1>>| {
+            if probe::is_active() {
+                return project(x.clone(), weight, bias);
+            }
+            // Padding is left out of these large products.
+            let x = conversations.unpad(x.clone()).unsqueeze_dim::<3>(0);
+            conversations.pad(project(x, weight, bias).squeeze_dim(0))
+        };
         let from_x = |cell: &RecurrentCell| {
             let weight = columns(cell.weight_ih.val(), 0, Some(width));
-            project(x.clone(), weight, Some(cell.bias_ih.val()))
+            apply(weight, Some(cell.bias_ih.val()))
         };
         let beyond_x = |cell: &RecurrentCell| columns(cell.weight_ih.val(), width, None);
         Self {
             into_g: from_x(&cell.g_cell),
             into_p: from_x(&cell.p_cell),
-            queries: project(x.clone(), cell.attention.val(), None),
+            queries: apply(cell.attention.val(), None),
             from_party: beyond_x(&cell.g_cell),
             from_context: beyond_x(&cell.p_cell),
             listening: cell.l_cell.as_ref().map(|l| (from_x(l), beyond_x(l))),
@@ -440,12 +456,14 @@ impl FusionModel for DialogueRnn {
         let speakers = conversations.speaker_one_hot(&x.device());
         let (p, lengths) = (self.cfg.p_recurrent, &conversations.lengths);
         let before = turns_before(&conversations, false);
-        let forward = self.forward_cell.run(x.clone(), &speakers, before, p, rec);
+        let who = (before, &conversations);
+        let forward = self.forward_cell.run(x.clone(), &speakers, who, p, rec);
         let mut states = dropout(forward, self.cfg.p_emotion, rec);
         if let Some(cell) = &self.reverse_cell {
             let (x, speakers) = (reverse_turns(x, lengths), reverse_turns(speakers, lengths));
             let before = turns_before(&conversations, true);
-            let mut reverse = reverse_turns(cell.run(x, &speakers, before, p, rec), lengths);
+            let who = (before, &conversations);
+            let mut reverse = reverse_turns(cell.run(x, &speakers, who, p, rec), lengths);
             if probe::is_active() {
                 // The reference pads what it turned back with zeros; only what layers are reported to
                 // read hangs on it.

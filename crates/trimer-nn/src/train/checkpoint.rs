@@ -27,6 +27,9 @@ pub struct Progress {
     pub global_step: u64,
     /// Sums over the current epoch: loss per head, weighted total, and utterances seen.
     pub loss_sums: HeadMap<f64>,
+    /// Sums over the current epoch: the model's own losses by name.
+    #[serde(default)]
+    pub aux_sums: BTreeMap<String, f64>,
     /// Sum of the weighted totals.
     pub total_sum: f64,
     /// Utterances seen in the current epoch.

@@ -1,6 +1,7 @@
 //! What a run is asked to do: raw tables in, a checked and fully resolved configuration out.
 
 use super::objective::label_columns;
+use super::parts::{self, FitOn};
 use super::schedule::ScheduleConfig;
 use crate::batch::{InputSpec, Sampling};
 use crate::bench::{BatchSize, random_batch};
@@ -47,6 +48,13 @@ pub struct DataConfig {
     pub sampling: ModalityMap<SamplingChoice>,
     /// Common scale.
     pub normalise: Normalise,
+    /// The splits that parameters and normalisation are fitted on.
+    #[serde(default)]
+    pub fit_on: FitOn,
+    /// Share of their conversations (utterances, where there are none) that is held out to select on,
+    /// instead of the valid split; 0 = valid selects.
+    #[serde(default)]
+    pub valid_from_train: f64,
 }
 
 impl DataConfig {
@@ -59,7 +67,7 @@ impl DataConfig {
             let key = format!("data.lengths.{modality}");
             check_range(&key, *length as f64, 0.0, MAX_LENGTH as f64)?;
         }
-        Ok(())
+        parts::check(self)
     }
 }
 
@@ -101,6 +109,9 @@ pub enum ClassWeights {
     None,
     /// Inversely proportional to the class's frequency in the train split, mean one.
     Balanced,
+    /// The square root of [`Self::Balanced`]: rare classes count more, but not as much as frequent ones
+    /// together.
+    Root,
 }
 
 /// Loss of a regression head.
@@ -440,6 +451,7 @@ impl RunConfig {
         let size = BatchSize {
             n: 2,
             turns: 2,
+            min_turns: 2,
             real: 1.0,
         };
         let batch = random_batch(&self.input, self.task, size, &device);
@@ -585,19 +597,15 @@ impl Overrides {
         let info = corpus.info();
         let (task, classes, score_range) = choose_task(corpus, data.task)?;
         train.selector(task)?;
-        let rows = corpus.indices(Split::Train);
-        if rows.is_empty() {
+        if corpus.indices(Split::Train).is_empty() {
             return Err(NnError::Corpus {
                 reason: format!("the corpus `{}` has no train split", info.name),
                 hint: "fill the column `split` (train, valid, test) and import again".into(),
             });
         }
-        if train.select == Select::Best && corpus.indices(Split::Valid).is_empty() {
-            return Err(NnError::Corpus {
-                reason: format!("the corpus `{}` has no valid split to select on", info.name),
-                hint: "give it one, or keep the last epoch with `--set train.select=last`".into(),
-            });
-        }
+        parts::check_selection(&data, &train, corpus)?;
+        let of = |split: &Split| corpus.indices(*split);
+        let rows: Vec<usize> = data.fit_on.splits().iter().flat_map(of).collect();
         let (lengths, mut sampling) = model.default_input();
         for m in Modality::ALL {
             match data.sampling.get(m) {
@@ -627,7 +635,7 @@ impl Overrides {
             });
         }
         let label_columns = label_columns(train.unimodal_labels, task, corpus, &rows);
-        check_selection(&train, task, corpus, &input, label_columns)?;
+        check_selection((&data, &train), task, corpus, &input, label_columns)?;
         let config = RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
@@ -748,7 +756,7 @@ fn check_task(model: &ModelConfig, task: Task) -> Result<()> {
 
 /// Refuses to start a run whose selection could never choose an epoch.
 fn check_selection(
-    train: &TrainConfig,
+    (data, train): (&DataConfig, &TrainConfig),
     task: Task,
     corpus: &Corpus,
     input: &InputSpec,
@@ -767,10 +775,24 @@ fn check_selection(
     }
     let column = *columns.get(head);
     let split = train.select_on.split();
-    if train.select == Select::Best && labelled_rows(corpus, split, task, column).is_empty() {
+    let held_out = data.valid_from_train > 0.0 && split == Split::Valid;
+    let labelled = if held_out {
+        let rows = parts::rows(data, task, corpus).valid;
+        let of = |split: &Split| labelled_rows(corpus, *split, task, column);
+        let known: Vec<usize> = data.fit_on.splits().iter().flat_map(of).collect();
+        known.iter().any(|row| rows.contains(row))
+    } else {
+        !labelled_rows(corpus, split, task, column).is_empty()
+    };
+    let split = if held_out {
+        "held-out part of the".to_owned()
+    } else {
+        format!("{split} split of the")
+    };
+    if train.select == Select::Best && !labelled {
         return Err(NnError::Corpus {
             reason: format!(
-                "no utterance of the {split} split of `{}` has a {column} {}: there is nothing to select on",
+                "no utterance of the {split} corpus `{}` has a {column} {}: there is nothing to select on",
                 corpus.info().name,
                 if task == Task::Regression { "score" } else { "label" },
             ),

@@ -27,8 +27,13 @@ impl Objective {
         let columns = label_columns(cfg.unimodal_labels, task, corpus, train);
         let cross_entropy = HeadMap::from_fn(|head| {
             let class_weights = match (cfg.class_weights, task) {
-                (ClassWeights::Balanced, Task::Classification { n_classes }) => {
-                    Some(balanced(corpus, train, *columns.get(head), n_classes))
+                (ClassWeights::None, _) => None,
+                (kind, Task::Classification { n_classes }) => {
+                    let mut weights = balanced(corpus, train, *columns.get(head), n_classes);
+                    if kind == ClassWeights::Root {
+                        weights.iter_mut().for_each(|w| *w = w.sqrt());
+                    }
+                    Some(weights)
                 }
                 _ => None,
             };

@@ -18,6 +18,7 @@
 use super::config::{RunConfig, Select, SelectOn, TuningRecord};
 use super::events::{Scalar, encode};
 use super::objective::label_columns;
+use super::parts::{self, FitOn};
 use super::trainer::{BEST, Ended, LOG, Observer, Rows, Trainer, now, read_log, score_range};
 use super::{checkpoint, config::UnimodalLabels};
 use crate::batch::Batch;
@@ -29,7 +30,7 @@ use crate::files::{partial, write_atomic};
 use crate::models::{AnyModel, Task};
 use crate::plugins::{PLUGIN_LOG, read_plugin_log};
 use crate::predict::{
-    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_online, predict_with,
+    Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_windows, predict_with,
 };
 use crate::predictions_file;
 use burn::module::Module;
@@ -209,18 +210,16 @@ impl RunDir {
             hint: "please report this".into(),
         })?;
         self.write(ENVIRONMENT, &pretty(environment))?;
-        let (selected_on, selected_by) = match train.select {
+        let selected_by = match train.select {
             Select::Best => {
                 let (metric, _) = train.selector(self.config.task)?;
-                (
-                    train.select_on.split().to_string(),
-                    format!("{metric} of the {} head", train.select_head),
-                )
+                format!("{metric} of the {} head", train.select_head)
             }
-            Select::Last => ("none".into(), "the last epoch is kept".into()),
+            Select::Last => "the last epoch is kept".into(),
         };
+        let (fitted_on, selected_on) = parts::in_words(&self.config.data, train);
         let protocol = Protocol {
-            fitted_on: Split::Train.to_string(),
+            fitted_on,
             selected_on,
             selected_by,
             test_opened: Vec::new(),
@@ -482,21 +481,28 @@ impl RunDir {
         self.predict_prepared(seed, corpus, rows, device, &|batch| batch)
     }
 
-    /// As [`Self::predict`], each utterance from what was said before it.
+    /// As [`Self::predict`], a conversation in parts: `online`, each utterance from what was said before
+    /// it; with a `window`, from so many turns at most.
     ///
     /// # Errors
     /// When the model does not read conversations, or as [`Self::predict`].
-    pub fn predict_online(
+    pub fn predict_in_parts(
         &self,
         seed: u64,
         corpus: &Corpus,
         rows: &[usize],
+        (online, window): (bool, Option<usize>),
         device: &Device,
     ) -> Result<Predictions> {
         self.check_online()?;
+        let windows = match window {
+            Some(n) if !online => conversation::windows(corpus, rows, n),
+            _ => conversation::growing(corpus, rows, window),
+        };
         self.with_model(seed, corpus, device, |model, loader, plain| {
             let cfg = &self.config;
-            predict_online(model, loader, rows, cfg.task, cfg.train.batch_size, plain)
+            let parts = (rows, &windows[..]);
+            predict_windows(model, loader, parts, cfg.task, cfg.train.batch_size, plain)
         })
     }
 
@@ -756,14 +762,12 @@ fn train_seeds(
 ) -> Result<Outcome> {
     let cfg = &run.config;
     warn_about_labels(cfg, corpus, observer);
-    let any = |split| labelled_rows_of_any(corpus, split, cfg.task);
     let rows = Rows {
-        train: any(Split::Train),
-        valid: any(Split::Valid),
         test: match cfg.train.select_on {
             SelectOn::Valid => Vec::new(),
-            SelectOn::Test => any(Split::Test),
+            SelectOn::Test => labelled_rows_of_any(corpus, Split::Test, cfg.task),
         },
+        ..parts::rows(&cfg.data, cfg.task, corpus)
     };
     if cfg.train.select_on == SelectOn::Test && run.protocol()?.test_opened.is_empty() {
         run.note_test_opened("selection on test")?;
@@ -830,7 +834,9 @@ fn judge(
     let mut results = serde_json::Map::new();
     for split in [Split::Valid, Split::Test] {
         let rows = labelled_rows_of_any(corpus, split, cfg.task);
-        if rows.is_empty() {
+        // What was learned is not judged.
+        let learned = split == Split::Valid && cfg.data.fit_on == FitOn::TrainAndValid;
+        if rows.is_empty() || learned {
             continue;
         }
         if split == Split::Test && run.protocol()?.test_opened.is_empty() {
@@ -870,6 +876,12 @@ fn judge(
 
 fn warn_about_labels(cfg: &RunConfig, corpus: &Corpus, observer: &mut dyn Observer) {
     if cfg.input.n_speakers.is_some() {
+        let n = conversation::uncertain_order(corpus);
+        if n > 0 {
+            observer.warning(&format!(
+                "{n} conversations have a turn twice or turns for some utterances only: such utterances come in the order of the corpus"
+            ));
+        }
         let n = conversation::straddling(corpus);
         if n > 0 {
             observer.warning(&format!(
@@ -929,6 +941,9 @@ fn write_events(dir: &Path) -> Result<()> {
         };
         add("lr".into(), Some(report.lr));
         add("train/loss".into(), Some(report.train_loss));
+        for (name, value) in &report.aux_losses {
+            add(format!("train/loss/{name}"), Some(*value));
+        }
         for head in Head::ALL {
             add(format!("train/loss/{head}"), *report.train_losses.get(head));
             if let Some(metrics) = report.valid.get(head) {

@@ -17,6 +17,7 @@ use crate::weights::{gradients, load_weights, to_vec};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -59,6 +60,9 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// Loss per head, mean over the epoch.
     pub train_losses: HeadMap<Option<f64>>,
+    /// What the model adds to the loss beside its heads, by name and weighted, mean over the epoch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aux_losses: BTreeMap<String, f64>,
     /// Validation metrics per head.
     pub valid: Logged,
     /// Test metrics per head; only of a run that selects on test.
@@ -389,7 +393,8 @@ impl Trainer<'_> {
         let Some(total) = objective.total(&losses, &output.aux_losses) else {
             return Ok(0.0);
         };
-        let value = read_losses(&losses, &total, progress, rows.len());
+        let aux = &output.aux_losses;
+        let value = read_losses(&losses, aux, &total, progress, rows.len());
         if !value.is_finite() {
             return Err(NnError::Diverged {
                 value,
@@ -478,6 +483,9 @@ impl Trainer<'_> {
             lr,
             train_loss: p.total_sum / p.seen.max(1) as f64,
             train_losses: mean_losses(p),
+            aux_losses: (p.aux_sums.iter())
+                .map(|(name, sum)| (name.clone(), sum / p.seen.max(1) as f64))
+                .collect(),
             valid: valid.map(|_, m| m.map(|m| without_intervals(&m))),
             test: (cfg.select_on == SelectOn::Test)
                 .then(|| test.map(|_, m| m.map(|m| without_intervals(&m)))),
@@ -497,6 +505,7 @@ impl Trainer<'_> {
         p.step = 0;
         p.seen = 0;
         p.loss_sums = HeadMap::default();
+        p.aux_sums.clear();
         p.total_sum = 0.0;
         if is_best {
             let about = [
@@ -575,6 +584,7 @@ pub fn score_range(cfg: &RunConfig) -> Option<[f64; 2]> {
 /// Adds the step's losses to the epoch's sums, in one read from the device; gives the total.
 fn read_losses(
     losses: &HeadMap<Option<Tensor<1>>>,
+    aux: &[(&'static str, Tensor<1>)],
     total: &Tensor<1>,
     progress: &mut Progress,
     n: usize,
@@ -586,6 +596,7 @@ fn read_losses(
     let parts = heads
         .iter()
         .filter_map(|h| losses.get(*h).clone())
+        .chain(aux.iter().map(|(_, loss)| loss.clone()))
         .chain([total.clone()]);
     let values = to_vec(Tensor::cat(
         parts.map(Tensor::without_autodiff).collect(),
@@ -593,6 +604,10 @@ fn read_losses(
     ));
     for (head, value) in heads.iter().zip(&values) {
         *progress.loss_sums.get_mut(*head) += f64::from(*value) * n as f64;
+    }
+    for ((name, _), value) in aux.iter().zip(&values[heads.len()..]) {
+        let sum = progress.aux_sums.entry((*name).to_owned()).or_default();
+        *sum += f64::from(*value) * n as f64;
     }
     let total = values.last().map_or(f64::NAN, |v| f64::from(*v));
     progress.total_sum += total * n as f64;

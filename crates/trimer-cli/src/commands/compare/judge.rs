@@ -11,8 +11,7 @@ use trimer_nn::Task;
 use trimer_nn::bench::latency_ms;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::compare::Pooled;
-use trimer_nn::predict::labelled_rows_of_any;
-use trimer_nn::train::{RunDir, SelectOn};
+use trimer_nn::train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, parts};
 use trimer_nn::weights::parameter_count;
 
 /// A whole comparison, as it is written to `results.json`.
@@ -97,9 +96,11 @@ pub(super) struct Entrant {
 pub(super) struct Wishes<'a> {
     pub(super) metric: Option<&'a str>,
     pub(super) reference: Option<&'a str>,
+    /// The judged split.
+    pub(super) split: Split,
 }
 
-/// Judges all rows on test and tests them against the reference.
+/// Judges all rows and tests them against the reference.
 pub(super) fn judge(
     entrants: &[Entrant],
     corpora: &[Corpus],
@@ -120,7 +121,7 @@ pub(super) fn judge(
         pooled.push(Pooled::collect(
             &runs,
             &corpora_refs,
-            Split::Test,
+            wishes.split,
             head,
             label,
             device,
@@ -135,16 +136,16 @@ pub(super) fn judge(
     let stamp = stamp(&rows);
     Ok(Comparison {
         corpora: corpora.iter().map(|c| c.info().name.clone()).collect(),
-        split: Split::Test,
+        split: wishes.split,
         n: pooled[reference].len(),
         classes: first.classes.clone(),
         stamp,
         metric,
         higher_is_better: higher,
         reference: entrants[reference].spec.name.clone(),
-        notes: notes(entrants, corpora),
+        notes: notes(entrants, corpora, wishes.split),
         published: match corpora {
-            [only] => super::published::matching(only, first),
+            [only] if wishes.split == Split::Test => super::published::matching(only, first),
             _ => Vec::new(),
         },
         rows,
@@ -243,7 +244,8 @@ fn row(
 fn train_seconds(runs: &[RunDir], corpora: &[Corpus]) -> anyhow::Result<f64> {
     let mut seconds = Vec::new();
     for (run, corpus) in runs.iter().zip(corpora) {
-        let n = labelled_rows_of_any(corpus, Split::Train, run.config.task).len() as f64;
+        let rows = parts::rows(&run.config.data, run.config.task, corpus);
+        let n = rows.train.len() as f64;
         for &seed in &run.config.seeds {
             // A model that is fitted at once has no epochs; the sum of nothing would be -0.
             let log = run.log(seed)?;
@@ -302,23 +304,23 @@ fn stamp(rows: &[Row]) -> String {
     )
 }
 
-fn notes(entrants: &[Entrant], corpora: &[Corpus]) -> Vec<String> {
+fn notes(entrants: &[Entrant], corpora: &[Corpus], split: Split) -> Vec<String> {
     let mut notes = Vec::new();
     if corpora.len() > 1 {
         notes.push(format!(
-            "The test utterances of {} folds are judged as one list; each was predicted by a model that has not seen it.",
+            "The {split} utterances of {} folds are judged as one list; each was predicted by a model that has not seen it.",
             corpora.len()
         ));
         let mut seen = std::collections::BTreeSet::new();
         let mut twice = 0;
         for corpus in corpora {
-            for row in corpus.indices(Split::Test) {
+            for row in corpus.indices(split) {
                 twice += usize::from(!seen.insert(corpus.utterances()[row].id.clone()));
             }
         }
         if twice > 0 {
             notes.push(format!(
-                "{twice} ids are in the test split of more than one fold: intervals and tests take them for independent."
+                "{twice} ids are in the {split} split of more than one fold: intervals and tests take them for independent."
             ));
         }
     }
@@ -356,10 +358,29 @@ fn notes(entrants: &[Entrant], corpora: &[Corpus]) -> Vec<String> {
     notes
 }
 
-/// Refuses runs that selected on test unless that is accepted.
-pub(super) fn check_selection(entrants: &[Entrant], select_on: SelectOn) -> anyhow::Result<()> {
+/// Refuses runs that selected on test unless that is accepted, and runs that have seen the judged split.
+pub(super) fn check_selection(
+    entrants: &[Entrant],
+    select_on: SelectOn,
+    judged: Split,
+) -> anyhow::Result<()> {
     for run in entrants.iter().flat_map(|e| &e.runs) {
         run.check_selection(select_on == SelectOn::Test)?;
+        check_unseen(&run.config, judged)?;
+    }
+    Ok(())
+}
+
+/// Refuses a configuration that learns or selects on the valid split where that is judged.
+pub(super) fn check_unseen(config: &RunConfig, judged: Split) -> anyhow::Result<()> {
+    let (data, train) = (&config.data, &config.train);
+    let selects = train.select == Select::Best && data.valid_from_train == 0.0;
+    if judged == Split::Valid && (selects || data.fit_on == FitOn::TrainAndValid) {
+        return Err(Hinted::new(
+            format!("`{}` has seen the valid split, which is judged", config.model.info().id),
+            "hold out a part of train to select on with `--set data.valid_from_train=0.1`, or keep the last epoch with `--set train.select=last`",
+        )
+        .into());
     }
     Ok(())
 }

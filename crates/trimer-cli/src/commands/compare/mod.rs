@@ -6,6 +6,7 @@ mod render;
 mod rows;
 mod training;
 
+use super::eval::parse_split;
 use super::train::{environment, stop_on_ctrl_c};
 use crate::{Answer, ui, ui::Hinted};
 use judge::{Comparison, Entrant, Wishes};
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     /// The split that selects; `test` shows what that adds, and stamps every table
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
+    /// The split that is judged; `valid` only for rows that neither learn nor select on it
+    #[arg(long, default_value = "test", value_parser = ["valid", "test"])]
+    split: String,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -96,14 +100,15 @@ Writes results.json, .csv, .md, .tex and report.html to the directory, the runs 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let opened = crate::device::opened(&args.device)?;
     let select_on = parse_select_on(&args.select_on);
+    let split = parse_split(&args.split);
     let (entrants, corpora, failed, jobs) = if args.runs.is_empty() {
         train(args, select_on, &opened)?
     } else {
         let (entrants, corpora) = open(&args.runs)?;
         (entrants, corpora, BTreeMap::new(), None)
     };
-    judge::check_selection(&entrants, select_on)?;
-    if !args.runs.is_empty() {
+    judge::check_selection(&entrants, select_on, split)?;
+    if !args.runs.is_empty() && split == Split::Test {
         for run in entrants.iter().flat_map(|e| &e.runs) {
             run.note_test_opened("compare")?;
         }
@@ -111,6 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let wishes = Wishes {
         metric: args.metric.as_deref(),
         reference: args.reference.as_deref(),
+        split,
     };
     let mut comparison = judge::judge(&entrants, &corpora, &wishes, &opened.device)?;
     if let Some(jobs) = jobs.filter(|j| *j > 1) {
@@ -181,13 +187,14 @@ fn train(args: &Args, select_on: SelectOn, opened: &Opened) -> anyhow::Result<Tr
         .map(Corpus::open)
         .collect::<Result<Vec<_>, _>>()?;
     for corpus in &corpora {
-        if corpus.indices(Split::Test).is_empty() {
+        let split = parse_split(&args.split);
+        if corpus.indices(split).is_empty() {
             return Err(Hinted::new(
                 format!(
-                    "the corpus `{}` has no test split to compare on",
+                    "the corpus `{}` has no {split} split to compare on",
                     corpus.info().name
                 ),
-                "choose a corpus with a test split",
+                "choose a corpus with one, or another split with `--split`",
             )
             .into());
         }
@@ -280,6 +287,7 @@ fn units(
                 &seeds,
                 select_on,
             )?;
+            judge::check_unseen(&config, parse_split(&args.split))?;
             let same = |u: &training::Unit| u.corpus == fold && u.config == config;
             let at = units.iter().position(same).unwrap_or_else(|| {
                 let (path, name) = if corpora.len() == 1 {
