@@ -296,7 +296,7 @@ pub(crate) fn random_batch(
     let lengths = size.turns_of_each();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
-        lengths: lengths.to_vec(),
+        lengths: lengths.clone(),
         speakers: (lengths.iter())
             .flat_map(|&n| (0..n).map(|turn| turn % n_speakers))
             .collect(),
@@ -409,7 +409,13 @@ mod tests {
             n_speakers: Some(2),
         };
         let task = Task::Classification { n_classes: 3 };
-        let batch = random_talks(&input, task, &[3, 1], &Device::flex());
+        let size = BatchSize {
+            n: 2,
+            turns: 3,
+            min_turns: 1,
+            real: 1.0,
+        };
+        let batch = random_batch(&input, task, size, &Device::flex());
         let talks = batch.conversations.clone().unwrap();
         assert_eq!((talks.lengths, batch.len()), (vec![3, 1], 4));
         assert_eq!(talks.speakers, [0, 1, 0, 0]);

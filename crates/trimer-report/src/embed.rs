@@ -54,7 +54,9 @@ pub fn pca(rows: &[Vec<f64>]) -> Pca {
                 |a, b| if b.abs() > a.abs() + 1e-12 { b } else { a },
             );
         if largest < 0.0 {
-            axis.iter_mut().for_each(|v| *v = -*v);
+            for v in &mut *axis {
+                *v = -*v;
+            }
         }
     }
     let places: Vec<[f64; 2]> = centred
@@ -96,7 +98,9 @@ fn orthonormalise([first, second]: &mut [Vec<f64>; 2]) {
     let unit = |axis: &mut Vec<f64>, least: f64| {
         let length = dot(axis, axis).sqrt();
         let scale = if length > least { 1.0 / length } else { 0.0 };
-        axis.iter_mut().for_each(|v| *v *= scale);
+        for v in &mut *axis {
+            *v *= scale;
+        }
         length
     };
     let length = unit(first, 0.0);
@@ -396,7 +400,7 @@ mod tests {
         let rows = groups(40);
         assert_eq!(tsne(&rows, 3), tsne(&rows, 3));
         assert_ne!(tsne(&rows, 3), tsne(&rows, 4));
-        let twins = vec![vec![0.0; 3], vec![1.0; 3]].repeat(10);
+        let twins: Vec<Vec<f64>> = (0..20).map(|i| vec![f64::from(i % 2); 3]).collect();
         let places = tsne(&twins, 0).unwrap();
         assert!(places.iter().flatten().all(|v| v.is_finite()));
         assert!(tsne(&groups(TSNE_MIN - 1), 0).is_none());

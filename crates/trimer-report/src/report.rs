@@ -65,7 +65,7 @@ pub enum Block {
     /// Text to be read letter by letter that is shown when somebody asks for it, under a name.
     Details(String, String),
     /// Things to be compared, side by side where there is room: each under its name.
-    Columns(Vec<(String, Vec<Block>)>),
+    Columns(Vec<(String, Vec<Self>)>),
 }
 
 /// A headed part of a report.

@@ -44,9 +44,6 @@ pub(crate) struct Args {
     /// Most turns of each group but the last, divided by commas
     #[arg(long, value_name = "TURNS", value_delimiter = ',', default_values_t = [5, 10, 20, 40, 80], requires = "by_length")]
     pub(super) length_edges: Vec<usize>,
-    /// Each utterance as a point in the plane, before and after the fusion: principal components or t-SNE
-    #[arg(long, value_parser = ["pca", "tsne"], conflicts_with_all = ["missing", "by_length"])]
-    pub(super) points: Option<String>,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -76,8 +73,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     if args.missing {
         super::missing::show(&run, &corpus, split, args, &device)?;
-    } else if let Some(method) = &args.points {
-        super::points::show(&run, &corpus, split, method, args.json, &device)?;
     } else if args.by_length {
         super::by_length::show(&run, &corpus, split, args, &device)?;
     } else {

@@ -11,7 +11,6 @@ pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
 pub(crate) mod plugins;
-pub(crate) mod points;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
 pub(crate) mod report;

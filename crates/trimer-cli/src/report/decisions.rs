@@ -26,7 +26,9 @@ pub(super) fn meaning(run: &Judged<'_>) -> String {
 /// The score that parts low from high.
 pub(super) fn middle(run: &Judged<'_>) -> f64 {
     let range = run.corpus.info().label_space.score;
-    range.map_or(0.0, |[low, high]| (f64::from(low) + f64::from(high)) / 2.0)
+    range.map_or(0.0, |[low, high]| {
+        f64::midpoint(f64::from(low), f64::from(high))
+    })
 }
 
 /// The decisions of one seed; without items where no utterance has a multimodal label.

@@ -7,7 +7,6 @@ pub mod bootstrap;
 pub mod describe;
 pub mod multiple;
 pub mod paired;
-pub mod plane;
 pub mod proportion;
 pub mod shapley;
 pub mod student;

@@ -113,10 +113,10 @@ impl ScatterPlot {
             return;
         };
         let Some([x_label, y_label]) = &self.axes else {
-            let (top, height) = (top + head, height - head);
-            svg.rect("grid frame", [left, top, width, height], None, None);
             // the same scale for both axes, and room for the markers at the rim
             const RIM: f64 = 10.0;
+            let (top, height) = (top + head, height - head);
+            svg.rect("grid frame", [left, top, width, height], None, None);
             let span = ((x_high - x_low) / (width - 2.0 * RIM))
                 .max((y_high - y_low) / (height - 2.0 * RIM))
                 .max(f64::MIN_POSITIVE * 1e20);

@@ -30,6 +30,7 @@ fn interval(metrics: &Metrics, name: &str, class: &str) -> Option<[f64; 2]> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     let names = run.classes();
     if names.is_empty() {

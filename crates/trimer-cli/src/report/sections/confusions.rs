@@ -15,6 +15,7 @@ pub(super) const INFO: SectionInfo = SectionInfo {
     make,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     match run.task() {
         Task::Classification { .. } => Ok(classes(run)),

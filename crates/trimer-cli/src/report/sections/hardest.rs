@@ -27,6 +27,7 @@ struct Hard<'a> {
     outputs: Vec<(Head, Vec<f64>)>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     let mut all: Vec<Hard<'_>> = Vec::new();
     let rows = run.corpus.utterances();

@@ -31,6 +31,7 @@ struct Together {
     any_right: usize,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     let seeds: Vec<_> = run
         .seeds

@@ -41,6 +41,7 @@ const MOST_CHARTS: usize = 12;
 /// Values by chart, line and epoch; several seeds lie in one list.
 type Curves = BTreeMap<String, BTreeMap<String, BTreeMap<u64, Vec<f64>>>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     let mut curves = Curves::new();
     for &seed in &run.run.config.seeds {

@@ -17,6 +17,7 @@ pub(super) const INFO: SectionInfo = SectionInfo {
     make,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
     let names = run.classes();
     if names.is_empty() {

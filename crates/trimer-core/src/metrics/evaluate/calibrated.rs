@@ -413,7 +413,7 @@ mod tests {
         };
         let expected = both.each_ref().map(part);
         let abstained = found.abstain[0];
-        assert!((abstained.coverage - (expected[0][0] + expected[1][0]) / 2.0).abs() < 1e-12);
+        assert!((abstained.coverage - f64::midpoint(expected[0][0], expected[1][0])).abs() < 1e-12);
         let right: f64 = expected
             .iter()
             .map(|[share, accuracy]| share * accuracy)
