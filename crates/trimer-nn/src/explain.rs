@@ -374,12 +374,12 @@ mod tests {
         let task = Task::Classification { n_classes: 2 };
         let found = contributions(&seen, players, task);
         assert_eq!(found.audio, None);
-        let close = |a: &Option<Vec<f64>>, b: [f64; 2]| {
-            let a = a.as_ref().unwrap();
+        let close = |a: Option<&Vec<f64>>, b: [f64; 2]| {
+            let a = a.unwrap();
             assert!(a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-12), "{a:?}");
         };
-        close(&found.text, [0.1, -0.1]);
-        close(&found.vision, [0.3, -0.3]);
+        close(found.text.as_ref(), [0.1, -0.1]);
+        close(found.vision.as_ref(), [0.3, -0.3]);
     }
 
     #[test]

@@ -220,8 +220,8 @@ pub fn evaluate_calibration(
         let weight = |i: usize| f64::from(weights[i / per_sample]);
         let scores = seed.scores(&weight);
         out[..7].copy_from_slice(&scores);
-        for k in 0..3 {
-            out[7 + k] = scores[3 + k] - scores[k];
+        for (k, change) in out[7..10].iter_mut().enumerate() {
+            *change = scores[3 + k] - scores[k];
         }
         let (coverage, abstain) = out[10..].split_at_mut(2 * shares.len());
         let (accuracy, gain) = coverage.split_at_mut(shares.len());
