@@ -29,7 +29,7 @@ fn train(dir: &Path, run: &str, more: &str) -> Ran {
 }
 
 fn predicted(dir: &Path, line: &str) -> Vec<(String, f64)> {
-    let all = trimer(dir, &format!("predict {line} --json")).json();
+    let all = trimer(dir, &format!("predict {line} --raw --json")).json();
     let rows = all.as_array().unwrap().iter();
     rows.map(|row| {
         let p = &row["heads"]["multimodal"]["probabilities"]["class0"];

@@ -164,7 +164,7 @@ fn check_hardest(at: &Path, run: &Value) {
     let predicted = [1, 2].map(|seed| {
         trimer(
             at,
-            &format!("predict r --corpus c --split test --seed {seed} --json"),
+            &format!("predict r --corpus c --split test --seed {seed} --raw --json"),
         )
         .json()
     });
