@@ -134,7 +134,7 @@ impl Why<'_> {
     pub(super) fn json(&self, i: usize) -> Value {
         let e = &self.found.all[i];
         let targets = self.targets(e);
-        let part = |output: usize| {
+        let part = |output: usize| -> Map<String, Value> {
             Map::from_iter([
                 ("with_all".to_owned(), e.with_all()[output].into()),
                 ("with_none".to_owned(), e.with_none()[output].into()),
