@@ -34,6 +34,7 @@ class Torch:
         if not dropout:
             command.append("--no-dropout")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.repeat = args.repeat
         self.batch = self.ask("utterances") if args.model in CONVERSATIONS else args.batch
 
     def ask(self, request):
@@ -42,14 +43,15 @@ class Torch:
         return json.loads(self.process.stdout.readline())
 
     def warm_up(self):
-        for request in ("train 2", "peak"):
+        n = min(2, self.repeat)
+        for request in (f"train {n}", "peak"):
             peak = self.ask(request)
         self.peak = peak
-        for request in ("infer 2", "one 3"):
+        for request in (f"infer {n}", "one 3"):
             self.ask(request)
 
     def round(self):
-        seconds = {name: statistics.median(self.ask(f"{name} {n}")) for name, n in WORK.items()}
+        seconds = {name: statistics.median(self.ask(f"{name} {n * self.repeat}")) for name, n in WORK.items()}
         return {
             "train_samples_per_s": self.batch / seconds["train"],
             "infer_samples_per_s": self.batch / seconds["infer"],
@@ -60,7 +62,8 @@ class Torch:
 
 class Trimer:
     def __init__(self, args, dropout):
-        self.command = [args.trimer, "bench", args.model, "--json", "--preset", args.preset, "--repeat", "3"]
+        self.command = [args.trimer, "bench", args.model, "--json", "--preset", args.preset]
+        self.command += ["--repeat", str(args.repeat)]
         if args.model in CONVERSATIONS:
             self.command += ["--dims", "text=100,audio=1582,vision=342", "--classes", "6"]
             self.command += ["--speakers", "2", "--turns", str(args.turns), "--min-turns", str(args.min_turns)]
@@ -79,7 +82,7 @@ class Trimer:
 # A model needs a worker `<model>_torch.py` beside this file.
 PRESETS = {"lfmim": "paper", "mult": "official", "tfn": "mmsa", "dialoguernn": "iemocap", "mmgcn": "iemocap"}
 CONVERSATIONS = ("dialoguernn", "mmgcn")
-WORK = {"train": 3, "infer": 3, "one": 9}
+WORK = {"train": 1, "infer": 1, "one": 3}
 HIGHER = ("train_samples_per_s", "infer_samples_per_s")
 LOWER = ("infer_batch1_ms", "peak_bytes")
 
@@ -95,7 +98,8 @@ def compare(args, dropout):
         for name, system in systems.items():
             time.sleep(0.3)  # idle threads of the system before stop spinning
             rounds[name].append(system.round())
-        print(f"round {i + 1} of {args.rounds}", file=sys.stderr)
+        trained = ", ".join(f"{name} {runs[-1]['train_samples_per_s']:.4g}" for name, runs in rounds.items())
+        print(f"round {i + 1} of {args.rounds}: training /s {trained}", file=sys.stderr)
     figures = {}
     for key in HIGHER + LOWER:
         better = max if key in HIGHER else min
@@ -130,6 +134,7 @@ def main():
     parser.add_argument("--turns", type=int, default=110, help="utterances of the longest conversation")
     parser.add_argument("--min-turns", type=int, default=8, help="utterances of the shortest conversation")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions within a round; their median counts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--modes", default="eager,compile")
@@ -146,6 +151,7 @@ def main():
         "batch": args.batch,
         "threads": args.threads,
         "rounds": args.rounds,
+        "repeat": args.repeat,
         "torch": torch.__version__,
         "cpu": next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), platform.machine()),
     }
