@@ -1,6 +1,7 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod jobs;
 mod label_report;
 mod run_report;
 mod ui;
@@ -64,7 +65,13 @@ enum Answer {
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = trimer_nn::kernels::use_threads(cli.threads) {
+    // Jobs compute on threads of their own while this one waits for them.
+    let set_up = match &cli.verb {
+        Verb::Compare(args) if args.jobs() > 1 => trimer_nn::kernels::use_other_threads,
+        Verb::Tune(args) if args.jobs() > 1 => trimer_nn::kernels::use_other_threads,
+        _ => trimer_nn::kernels::use_threads,
+    };
+    if let Err(error) = set_up(cli.threads) {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }
     let result = match cli.verb {

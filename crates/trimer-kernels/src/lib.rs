@@ -52,5 +52,5 @@ pub use path::{Path, on_cpu, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
 pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;
-pub use threads::{join, threads, use_threads};
+pub use threads::{join, threads, use_other_threads, use_threads};
 pub use update::descend;

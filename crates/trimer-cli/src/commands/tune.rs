@@ -82,6 +82,13 @@ A search space has the keys of a recipe, each with a range:
 Writes DIR/<model>.toml, the best recipe, and DIR/<model>/trials.jsonl, every trial. Compare with
 them by `trimer compare --models .. --recipes DIR`.";
 
+impl Args {
+    /// Trials to train at a time.
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.clamp(1, 64)
+    }
+}
+
 /// A search for one model.
 struct Search<'a> {
     args: &'a Args,
@@ -300,37 +307,33 @@ impl<'a> Search<'a> {
         let done: Mutex<Vec<Trial>> = Mutex::new(Vec::new());
         let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
         let written = Mutex::new(known.to_vec());
-        std::thread::scope(|scope| {
-            for _ in 0..self.args.jobs.clamp(1, 64) {
-                scope.spawn(|| {
-                    while let Some(&trial) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if self.stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let old = known.iter().find(|t| t.trial == trial && t.rung == rung);
-                        let ended = match old {
-                            Some(old) => Ok(Some(old.clone())),
-                            None => self.trial(trial, rung, epochs),
-                        };
-                        let logged = ended.and_then(|t| {
-                            if let (Some(t), None) = (&t, old) {
-                                self.log(&written, t)?;
-                            }
-                            Ok(t)
-                        });
-                        match logged {
-                            Ok(Some(t)) => done.lock().map(|mut d| d.push(t)).unwrap_or_default(),
-                            Ok(None) => break,
-                            Err(error) => {
-                                failed
-                                    .lock()
-                                    .map(|mut f| *f = Some(error))
-                                    .unwrap_or_default();
-                                break;
-                            }
-                        }
+        crate::jobs::run(self.args.jobs(), || {
+            while let Some(&trial) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let old = known.iter().find(|t| t.trial == trial && t.rung == rung);
+                let ended = match old {
+                    Some(old) => Ok(Some(old.clone())),
+                    None => self.trial(trial, rung, epochs),
+                };
+                let logged = ended.and_then(|t| {
+                    if let (Some(t), None) = (&t, old) {
+                        self.log(&written, t)?;
                     }
+                    Ok(t)
                 });
+                match logged {
+                    Ok(Some(t)) => done.lock().map(|mut d| d.push(t)).unwrap_or_default(),
+                    Ok(None) => break,
+                    Err(error) => {
+                        failed
+                            .lock()
+                            .map(|mut f| *f = Some(error))
+                            .unwrap_or_default();
+                        break;
+                    }
+                }
             }
         });
         if let Ok(Some(error)) = failed.into_inner() {

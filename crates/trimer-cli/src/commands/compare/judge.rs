@@ -245,7 +245,9 @@ fn train_seconds(runs: &[RunDir], corpora: &[Corpus]) -> anyhow::Result<f64> {
     for (run, corpus) in runs.iter().zip(corpora) {
         let n = labelled_rows_of_any(corpus, Split::Train, run.config.task).len() as f64;
         for &seed in &run.config.seeds {
-            seconds.push(run.log(seed)?.iter().map(|r| n / r.samples_per_s).sum());
+            // A model that is fitted at once has no epochs; the sum of nothing would be -0.
+            let log = run.log(seed)?;
+            seconds.push(log.iter().fold(0.0, |sum, r| sum + n / r.samples_per_s));
         }
     }
     Ok(mean(&seconds))

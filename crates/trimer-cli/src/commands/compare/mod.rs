@@ -70,6 +70,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Runs to train at a time.
+    pub(crate) fn jobs(&self) -> usize {
+        usize::from(self.jobs)
+    }
+}
+
 const HELP: &str = "\
 A file of rows:
 
@@ -110,6 +117,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             "Up to {jobs} runs were trained at a time: training times are longer than those of a run alone."
         ));
     }
+    let specs: Vec<RowSpec> = entrants.iter().map(|e| e.spec.clone()).collect();
+    comparison
+        .notes
+        .extend(without_recipe(args, &specs, &corpora)?);
     comparison.failed = failed;
     if let Some(out) = &args.out {
         write(out, &comparison)?;
@@ -180,9 +191,12 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
             .into());
         }
     }
+    if let Some(note) = without_recipe(args, &specs, &corpora)? {
+        ui::warn(&note);
+    }
     let out = args.out.clone().unwrap_or_default();
     let (units, wanted) = units(args, &specs, &corpora, select_on, &out)?;
-    let jobs = usize::from(args.jobs);
+    let jobs = args.jobs();
     let environment = environment(&args.device);
     let stop = stop_on_ctrl_c();
     let ended = training::train_all(&units, &corpora, &environment, jobs, device, &stop);
@@ -216,6 +230,30 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
         .into());
     }
     Ok((entrants, corpora, failed, Some(jobs)))
+}
+
+/// Rows that `--recipes` has nothing for, in words.
+fn without_recipe(
+    args: &Args,
+    specs: &[RowSpec],
+    corpora: &[Corpus],
+) -> anyhow::Result<Option<String>> {
+    let Some(folder) = &args.recipes else {
+        return Ok(None);
+    };
+    let mut names = Vec::new();
+    for spec in specs {
+        if !spec.has_recipe(corpora, Some(folder))? {
+            names.push(spec.name.as_str());
+        }
+    }
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "`{}` has no recipe for these rows, which train with the defaults of their models: {}",
+            folder.display(),
+            names.join(", ")
+        )
+    }))
 }
 
 /// What is to be trained, each once, and which of it each row needs, fold by fold.

@@ -148,6 +148,20 @@ impl RowSpec {
             .with_context(|| format!("row `{}`", self.name))
     }
 
+    /// Whether there is a recipe for this row on every corpus.
+    pub(super) fn has_recipe(
+        &self,
+        corpora: &[Corpus],
+        recipes: Option<&Path>,
+    ) -> anyhow::Result<bool> {
+        for corpus in corpora {
+            if self.recipe_file(corpus, recipes)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The row's own recipe, or `DIR/<corpus>/<model>.toml` or `DIR/<model>.toml` where there is
     /// one.
     fn recipe_file(

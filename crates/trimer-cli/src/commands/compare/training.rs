@@ -37,29 +37,24 @@ pub(super) fn train_all(
     let board = Board::new(units.iter().map(|u| u.name.as_str()));
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Trained>>> = units.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(unit) = units.get(at) else { break };
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let row = board.row(at);
-                    let ended =
-                        train_one(unit, &corpora[unit.corpus], environment, device, stop, &row);
-                    match &ended {
-                        Ok(Some(_)) => row.done("trained"),
-                        Ok(None) => row.done("interrupted"),
-                        Err(error) => row.done(&format!("failed: {error}")),
-                    }
-                    let ended = ended.map_or_else(|e| Some(Err(e)), |run| run.map(Ok));
-                    if let Ok(mut slot) = results[at].lock() {
-                        *slot = ended;
-                    }
-                }
-            });
+    crate::jobs::run(jobs, || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = units.get(at) else { break };
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let row = board.row(at);
+            let ended = train_one(unit, &corpora[unit.corpus], environment, device, stop, &row);
+            match &ended {
+                Ok(Some(_)) => row.done("trained"),
+                Ok(None) => row.done("interrupted"),
+                Err(error) => row.done(&format!("failed: {error}")),
+            }
+            let ended = ended.map_or_else(|e| Some(Err(e)), |run| run.map(Ok));
+            if let Ok(mut slot) = results[at].lock() {
+                *slot = ended;
+            }
         }
     });
     board.finish();
