@@ -16,6 +16,7 @@ mod cli_results;
 mod conformance;
 mod fixture;
 mod golden;
+mod parameter_counts;
 mod parity_blocks;
 mod parity_checkpoints;
 mod parity_dialogue_rnn;
