@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Speed of Trimer's LFMIM beside PyTorch's, measured in alternation on this machine.
+"""Speed of a model of Trimer beside a PyTorch version of the same maths, measured in alternation on this machine.
 
-    compare.py [--preset paper|released] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
+    compare.py [--model lfmim|mult|tfn] [--preset NAME] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
 
 Run it with a Python that has PyTorch. In every round each system trains, infers and answers one utterance, one
 system after the other; figures are medians over the rounds, and the spread is the least and the greatest of
@@ -23,7 +23,7 @@ class Torch:
     """A PyTorch process that waits for work."""
 
     def __init__(self, args, mode, dropout):
-        command = [sys.executable, str(HERE / "lfmim_torch.py"), "--preset", args.preset, "--mode", mode]
+        command = [sys.executable, str(HERE / f"{args.model}_torch.py"), "--preset", args.preset, "--mode", mode]
         command += ["--batch", str(args.batch), "--threads", str(args.threads)]
         if not dropout:
             command.append("--no-dropout")
@@ -54,7 +54,7 @@ class Torch:
 
 class Trimer:
     def __init__(self, args, dropout):
-        self.command = [args.trimer, "bench", "lfmim", "--json", "--preset", args.preset, "--repeat", "3"]
+        self.command = [args.trimer, "bench", args.model, "--json", "--preset", args.preset, "--repeat", "3"]
         self.command += ["--threads", str(args.threads), "--batch", str(args.batch)]
         if not dropout:
             self.command.append("--no-dropout")
@@ -67,6 +67,8 @@ class Trimer:
         return self.last
 
 
+# A model needs a worker `<model>_torch.py` beside this file.
+PRESETS = {"lfmim": "paper", "mult": "official", "tfn": "mmsa"}
 WORK = {"train": 3, "infer": 3, "one": 9}
 HIGHER = ("train_samples_per_s", "infer_samples_per_s")
 LOWER = ("infer_batch1_ms", "peak_bytes")
@@ -104,6 +106,8 @@ def compare(args, dropout):
     for name, system in systems.items():
         if name != "trimer":
             figures["parameters"][name] = system.ask("parameters")
+            if figures["parameters"][name] != ours["parameters"]:
+                sys.exit(f"{name} has {figures['parameters'][name]} parameters, trimer {ours['parameters']}: not the same model")
             system.process.stdin.close()
             system.process.wait()
     return figures
@@ -111,7 +115,8 @@ def compare(args, dropout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--model", choices=PRESETS, default="lfmim")
+    parser.add_argument("--preset", help="by default the model's first: " + ", ".join(PRESETS.values()))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
@@ -120,9 +125,11 @@ def main():
     parser.add_argument("--trimer", default="target/release/trimer")
     parser.add_argument("--out")
     args = parser.parse_args()
+    args.preset = args.preset or PRESETS[args.model]
     import torch
 
     result = {
+        "model": args.model,
         "preset": args.preset,
         "batch": args.batch,
         "threads": args.threads,
@@ -134,7 +141,7 @@ def main():
         result[f"{which}_dropout"] = compare(args, which == "with")
     for which in args.dropout.split(","):
         figures = result[f"{which}_dropout"]
-        print(f"\n{args.preset} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
+        print(f"\n{args.model}, {args.preset} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
         for key in HIGHER + LOWER:
             f = figures[key]
             low, high = f["ratio_range"]
