@@ -41,9 +41,13 @@ pub fn pca(rows: &[Vec<f64>]) -> Pca {
         let moved = axes
             .iter()
             .zip(&before)
-            .map(|(a, b)| (1.0 - dot(a, b).abs()).abs())
+            .map(|(a, b)| {
+                let sign = dot(a, b).signum();
+                let apart = a.iter().zip(b).map(|(x, y)| (x - sign * y).powi(2));
+                apart.sum::<f64>().sqrt()
+            })
             .fold(0.0, f64::max);
-        if moved < 1e-13 {
+        if moved < 1e-12 {
             break;
         }
     }

@@ -313,7 +313,8 @@ mod tests {
         assert_eq!(from["text+audio+vision"], full["text+audio"]);
         assert_eq!(from["text+vision"], full["text"]);
         assert_eq!(from["vision"], all.majority);
-        assert_eq!(deaf.by_column.text, all.by_column.text);
+        // Summed over other cases, so equal but for rounding.
+        assert!((deaf.by_column.text - all.by_column.text).abs() < 1e-12);
         // What vision shows can only be guessed from the others.
         assert!(deaf.by_column.vision < 0.7 && deaf.by_column.vision > 0.4);
         assert_eq!(
