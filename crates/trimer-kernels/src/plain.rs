@@ -63,6 +63,10 @@ pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&Stream>) -> 
 }
 
 /// Which weights of an attention are dropped.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives for the time of a call"
+)]
 enum Dropped<'a> {
     /// Those that the stream says.
     By(&'a Stream),
