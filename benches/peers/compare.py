@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Speed of Trimer's models beside PyTorch's, measured in alternation on this machine.
+"""Speed of a model of Trimer beside a PyTorch version of the same maths, measured in alternation on this machine.
 
-    compare.py [--preset paper|released] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
+    compare.py [--model lfmim|mult|tfn] [--preset NAME] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
     compare.py --model dialoguernn|mmgcn [--modes eager] [--batch 32] [--turns 110] [--min-turns 8] ...
 
 The model is LFMIM unless said otherwise; models of conversations have the sizes published for IEMOCAP.
@@ -25,17 +25,17 @@ class Torch:
     """A PyTorch process that waits for work."""
 
     def __init__(self, args, mode, dropout):
-        if args.model == "lfmim":
-            command = [sys.executable, str(HERE / "lfmim_torch.py"), "--preset", args.preset]
-        else:
+        if args.model in CONVERSATIONS:
             command = [sys.executable, str(HERE / "conversations_torch.py"), "--model", args.model]
             command += ["--turns", str(args.turns), "--min-turns", str(args.min_turns)]
+        else:
+            command = [sys.executable, str(HERE / f"{args.model}_torch.py"), "--preset", args.preset]
         command += ["--mode", mode, "--batch", str(args.batch), "--threads", str(args.threads)]
         if not dropout:
             command.append("--no-dropout")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.repeat = args.repeat
-        self.batch = args.batch if args.model == "lfmim" else self.ask("utterances")
+        self.batch = self.ask("utterances") if args.model in CONVERSATIONS else args.batch
 
     def ask(self, request):
         self.process.stdin.write(request + "\n")
@@ -62,11 +62,10 @@ class Torch:
 
 class Trimer:
     def __init__(self, args, dropout):
-        self.command = [args.trimer, "bench", args.model, "--json", "--repeat", str(args.repeat)]
-        if args.model == "lfmim":
-            self.command += ["--preset", args.preset]
-        else:
-            self.command += ["--preset", "iemocap", "--dims", "text=100,audio=1582,vision=342", "--classes", "6"]
+        self.command = [args.trimer, "bench", args.model, "--json", "--preset", args.preset]
+        self.command += ["--repeat", str(args.repeat)]
+        if args.model in CONVERSATIONS:
+            self.command += ["--dims", "text=100,audio=1582,vision=342", "--classes", "6"]
             self.command += ["--speakers", "2", "--turns", str(args.turns), "--min-turns", str(args.min_turns)]
         self.command += ["--threads", str(args.threads), "--batch", str(args.batch)]
         if not dropout:
@@ -80,6 +79,9 @@ class Trimer:
         return self.last
 
 
+# A model needs a worker `<model>_torch.py` beside this file.
+PRESETS = {"lfmim": "paper", "mult": "official", "tfn": "mmsa", "dialoguernn": "iemocap", "mmgcn": "iemocap"}
+CONVERSATIONS = ("dialoguernn", "mmgcn")
 WORK = {"train": 1, "infer": 1, "one": 3}
 HIGHER = ("train_samples_per_s", "infer_samples_per_s")
 LOWER = ("infer_batch1_ms", "peak_bytes")
@@ -118,6 +120,8 @@ def compare(args, dropout):
     for name, system in systems.items():
         if name != "trimer":
             figures["parameters"][name] = system.ask("parameters")
+            if figures["parameters"][name] != ours["parameters"]:
+                sys.exit(f"{name} has {figures['parameters'][name]} parameters, trimer {ours['parameters']}: not the same model")
             system.process.stdin.close()
             system.process.wait()
     return figures
@@ -125,8 +129,8 @@ def compare(args, dropout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=("lfmim", "dialoguernn", "mmgcn"), default="lfmim")
-    parser.add_argument("--preset", default="paper", help="of LFMIM")
+    parser.add_argument("--model", choices=PRESETS, default="lfmim")
+    parser.add_argument("--preset", help="by default the model's first: " + ", ".join(PRESETS.values()))
     parser.add_argument("--turns", type=int, default=110, help="utterances of the longest conversation")
     parser.add_argument("--min-turns", type=int, default=8, help="utterances of the shortest conversation")
     parser.add_argument("--rounds", type=int, default=7)
@@ -138,11 +142,12 @@ def main():
     parser.add_argument("--trimer", default="target/release/trimer")
     parser.add_argument("--out")
     args = parser.parse_args()
+    args.preset = args.preset or PRESETS[args.model]
     import torch
 
     result = {
         "model": args.model,
-        "preset": args.preset if args.model == "lfmim" else "iemocap",
+        "preset": args.preset,
         "batch": args.batch,
         "threads": args.threads,
         "rounds": args.rounds,
@@ -156,7 +161,7 @@ def main():
         result[f"{which}_dropout"] = compare(args, which == "with")
     for which in args.dropout.split(","):
         figures = result[f"{which}_dropout"]
-        print(f"\n{args.model}, {result['preset']} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
+        print(f"\n{args.model}, {args.preset} preset, {which} dropout, batch {args.batch}, {args.threads} threads")
         for key in HIGHER + LOWER:
             f = figures[key]
             low, high = f["ratio_range"]

@@ -1,28 +1,22 @@
 #!/usr/bin/env python3
-"""LFMIM's paper and released presets in PyTorch, as a worker that times what it is told to.
+"""LFMIM's paper and released presets in PyTorch, as a worker for compare.py.
 
     lfmim_torch.py [--preset paper|released] [--mode eager|compile] [--no-dropout] [--batch 24] [--threads 2]
-
-Reads one request per line, `train N`, `infer N` or `one N`, and answers with N times in seconds as a JSON list.
-`peak` answers with the most memory that the process ever held, `parameters` with their number.
 """
-import argparse
-import json
 import math
-import resource
-import sys
-import time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from worker import CLASSES, PAPER_DIMS, serve
+
 PRESETS = {
     # widths and lengths of text, audio and vision, then d_model, heads, visual blocks per layer, learned tokens
-    "paper": ((768, 768, 512), (80, 100, 64), 128, 8, 1, 1),
+    "paper": (PAPER_DIMS, (80, 100, 64), 128, 8, 1, 1),
     "released": ((1024, 1024, 2048), (80, 50, 16), 1024, 16, 2, 4),
 }
-LAYERS, CLASSES = 4, 7
+LAYERS = 4
 
 
 def positions(time_steps, width):
@@ -131,57 +125,10 @@ class Lfmim(nn.Module):
         return [*logits, self.joint.head(torch.cat([*pooled, last], 1) if self.released else last)]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--preset", choices=PRESETS, default="paper")
-    parser.add_argument("--mode", choices=("eager", "compile"), default="eager")
-    parser.add_argument("--no-dropout", action="store_true")
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(args.threads)
-    keep = 0.0 if args.no_dropout else 1.0
+def build(preset, keep):
     p = {"embed": 0.25 * keep, "attn": 0.2 * keep, "mlp": 0.1 * keep}
-    model = Lfmim(args.preset, p).to(args.device)
-    run = torch.compile(model) if args.mode == "compile" else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.005)
-    dims, lengths = PRESETS[args.preset][:2]
-    inputs = [torch.randn(args.batch, t, d, device=args.device) for t, d in zip(lengths, dims)]
-    labels = [torch.randint(CLASSES, (args.batch,), device=args.device) for _ in range(4)]
-    one = [x[:1] for x in inputs]
-
-    def train():
-        model.train()
-        optimizer.zero_grad()
-        loss = sum(F.cross_entropy(o, y) for o, y in zip(run(inputs), labels))
-        loss.backward()
-        optimizer.step()
-
-    def infer(x):
-        model.eval()
-        with torch.no_grad():
-            run(x)
-
-    work = {"train": train, "infer": lambda: infer(inputs), "one": lambda: infer(one)}
-    sync = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
-    for line in sys.stdin:
-        name, *count = line.split()
-        if name == "peak":
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        elif name == "parameters":
-            answer = sum(x.numel() for x in model.parameters())
-        else:
-            answer = []
-            for _ in range(int(count[0])):
-                sync()
-                start = time.perf_counter()
-                work[name]()
-                sync()
-                answer.append(time.perf_counter() - start)
-        print(json.dumps(answer), flush=True)
+    return Lfmim(preset, p), *PRESETS[preset][:2], 4
 
 
 if __name__ == "__main__":
-    main()
+    serve(__doc__, list(PRESETS), build)

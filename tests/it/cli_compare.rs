@@ -167,6 +167,52 @@ fn a_comparison_that_was_killed_ends_like_one_that_was_not_whatever_the_jobs() {
     }
 }
 
+/// With one thread for all computing nothing may wait for a thread that waits itself.
+#[test]
+fn one_thread_is_enough_for_any_number_of_jobs() {
+    let dir = with_corpus(40);
+    for jobs in [1, 2] {
+        let line = compare_line(&format!(
+            "--threads 1 --models lfmim,lfmim:b --seeds 1 --jobs {jobs} --out jobs-{jobs}"
+        ));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut child = command(dir.path(), &words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ended = (0..2400).find_map(|_| {
+            thread::sleep(Duration::from_millis(100));
+            child.try_wait().unwrap()
+        });
+        if ended.is_none() {
+            child.kill().unwrap();
+        }
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "{jobs} job(s): {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_row_without_a_recipe_is_named() {
+    let dir = with_corpus(40);
+    let at = dir.path();
+    fs::create_dir(at.join("recipes")).unwrap();
+    fs::write(
+        at.join("recipes/lfmim.toml"),
+        "[model]\nd_model = 8\nn_heads = 2\nd_ff = 8\nn_layers = 1\n[train]\nepochs = 1\n",
+    )
+    .unwrap();
+    let line = "compare --corpus c --models lfmim,majority --recipes recipes --seeds 1 --out out";
+    trimer(at, line)
+        .ok()
+        .says(&["no recipe for these rows", "majority"]);
+    let notes = results(&at.join("out"))["notes"].to_string();
+    assert!(notes.contains("no recipe"), "{notes}");
+}
+
 #[test]
 fn folds_are_judged_as_one_list() {
     let dir = with_corpus(40);

@@ -9,7 +9,7 @@ fn talks(dir: &Path) -> usize {
     let mut rows = Vec::new();
     for talk in 0..24 {
         let split = ["train", "train", "valid", "test"][talk % 4];
-        for turn in 0..1 + (talk * 5) % 9 {
+        for turn in 0..=((talk * 5) % 9) {
             let speaker = (turn + talk / 4) % 2;
             rows.push(format!(
                 "{split},t{talk:02},{turn},s{speaker},class{speaker}"
@@ -29,7 +29,7 @@ fn train(dir: &Path, run: &str, more: &str) -> Ran {
 }
 
 fn predicted(dir: &Path, line: &str) -> Vec<(String, f64)> {
-    let all = trimer(dir, &format!("predict {line} --json")).json();
+    let all = trimer(dir, &format!("predict {line} --raw --json")).json();
     let rows = all.as_array().unwrap().iter();
     rows.map(|row| {
         let p = &row["heads"]["multimodal"]["probabilities"]["class0"];
@@ -147,31 +147,6 @@ fn short_and_long_conversations_are_judged_apart() {
     let table = trimer(at, "eval r --by-length").ok();
     assert!(table.out.contains("81 and more"), "{table}");
     trimer(at, "eval r --by-length --length-edges 5,2").refused(&["--length-edges", "5,2"]);
-}
-
-#[test]
-fn utterances_are_points_before_and_after_the_fusion() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = dir.path();
-    talks(at);
-    train(at, "r", "").ok();
-    let utterances = predicted(at, "r --corpus c --split test").len();
-    for method in ["pca", "tsne"] {
-        let found = trimer(at, &format!("eval r --points {method} --json")).json();
-        for (stage, width) in [("before", 9), ("after", 4)] {
-            let stage = &found["stages"][stage];
-            assert_eq!(stage["width"], width);
-            let points = stage["points"].as_array().unwrap();
-            assert_eq!(points.len(), utterances);
-            let finite = |p: &Value| p["x"].as_f64().is_some() && p["y"].as_f64().is_some();
-            assert!(points.iter().all(finite));
-        }
-    }
-    // Models of utterance level too.
-    let plain = "train --corpus c --model unimodal --set train.epochs=1 --out plain";
-    trimer(at, plain).ok();
-    let table = trimer(at, "eval plain --points pca").ok();
-    assert!(table.out.contains("before"), "{table}");
 }
 
 #[test]

@@ -68,6 +68,8 @@ fn a_measurement_has_the_documented_keys() {
         keys(&result),
         [
             "system",
+            "device",
+            "adapter",
             "parameters",
             "train_samples_per_s",
             "infer_samples_per_s",
@@ -79,10 +81,13 @@ fn a_measurement_has_the_documented_keys() {
         ]
     );
     for (key, value) in result.as_object().unwrap() {
-        assert!(
-            key == "system" || value.as_f64().unwrap() > 0.0,
-            "{key}: {value}"
-        );
+        let fits = match key.as_str() {
+            "system" => value.is_string(),
+            "device" => value == "cpu",
+            "adapter" => value.is_null(),
+            _ => value.as_f64().unwrap() > 0.0,
+        };
+        assert!(fits, "{key}: {value}");
     }
 }
 
@@ -155,7 +160,8 @@ fn predictions_agree_wherever_they_come_from() {
     let at = dir.path();
     train(at, "r", "--set data.normalise=standard");
     let file = table(&at.join("r/seed-1/predictions-test.parquet"));
-    let predicted = trimer(at, "predict r --corpus c --split test --json").json();
+    // On disk probabilities stay as the model gave them.
+    let predicted = trimer(at, "predict r --corpus c --split test --raw --json").json();
     let predicted = predicted.as_array().unwrap();
     let stats = trimer(at, "corpus stats c --json").json();
     assert_eq!(
@@ -184,12 +190,16 @@ fn predictions_agree_wherever_they_come_from() {
     // One utterance by its name, and the same from files.
     let one = &predicted[0];
     let id = one["id"].as_str().unwrap();
-    let by_id = trimer(at, &format!("predict r --corpus c --id {id} --json")).json();
+    let by_id = trimer(at, &format!("predict r --corpus c --id {id} --raw --json")).json();
     assert_eq!(by_id.as_array().unwrap().len(), 1);
     assert_close(&by_id[0]["heads"], &one["heads"]);
     trimer(at, "corpus export c e").ok();
     let features = ["text", "audio", "vision"].map(|m| format!("--features {m}=e/{m}/{id}.npy"));
-    let from_files = trimer(at, &format!("predict r {} --json", features.join(" "))).json();
+    let from_files = trimer(
+        at,
+        &format!("predict r {} --raw --json", features.join(" ")),
+    )
+    .json();
     assert_close(&from_files[0]["heads"], &one["heads"]);
     // Tables for people have one row each.
     let text = trimer(at, "predict r --corpus c --split test").ok();

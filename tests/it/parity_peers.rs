@@ -70,13 +70,17 @@ fn loss(fixture: &Fixture, head: Head, logits: Tensor<2>) -> Tensor<1> {
     CrossEntropy::default().forward(logits, &fixture.targets(&key), Reduction::Mean)
 }
 
-/// The default preset of a model with each `key=value` over it.
-fn configure(id: &str, settings: impl Iterator<Item = String>) -> ModelConfig {
+/// A preset of a model, the default one unless named, with each `key=value` over it.
+pub(crate) fn configure(
+    id: &str,
+    preset: Option<&str>,
+    settings: impl Iterator<Item = String>,
+) -> ModelConfig {
     let mut overrides = serde_json::from_str("{}").unwrap();
     for setting in settings {
         parse_set(&setting, &mut overrides).unwrap();
     }
-    ModelConfig::resolve(id, None, &overrides).unwrap()
+    ModelConfig::resolve(id, preset, &overrides).unwrap()
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn outputs_losses_and_gradients_agree_with_pytorch() {
         let name = &fixture.name;
         let id = fixture.info["model"].as_str().unwrap();
         let settings = fixture.info["constructor"].as_object().unwrap();
-        let config = configure(id, settings.iter().map(|(k, v)| format!("{k}={v}")));
+        let config = configure(id, None, settings.iter().map(|(k, v)| format!("{k}={v}")));
         let task = match fixture.usize("/outputs") {
             1 => Task::Regression,
             n_classes => Task::Classification { n_classes },

@@ -92,3 +92,83 @@ fn a_model_learns_every_label_and_predicts_them_apart() {
     assert_eq!(said["yes"], serde_json::json!(["happy", "sad"]));
     assert!(said["probabilities"]["happy"].as_f64().unwrap() > 0.5);
 }
+
+#[test]
+fn yes_and_no_are_calibrated_together_and_decided_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    corpus(&at.join("data"));
+    trimer(
+        at,
+        "train --model mult --corpus data --out run --set model.preset=paper \
+         --set model.d_model=8 --set model.n_heads=2 --set model.n_layers=1 \
+         --set model.p_text=0 --set model.p_embed=0 \
+         --set train.epochs=3 --set train.batch_size=16 --set train.lr=5e-3",
+    )
+    .ok();
+    let said = trimer(at, "predict run --corpus data --split test --json").json();
+    let raw = trimer(at, "predict run --corpus data --split test --raw --json").json();
+    let shown = trimer(at, "calibrate run --json").json();
+    let head = &shown["heads"]["multimodal"];
+    assert_eq!(head["n"], 40, "utterances, not labels");
+    let temperature = head["temperature"]["1"].as_f64().unwrap();
+    let mut brier = [0.0; 2];
+    for (said, raw) in said.as_array().unwrap().iter().zip(raw.as_array().unwrap()) {
+        let (id, said, raw) = (
+            &said["id"],
+            &said["heads"]["multimodal"],
+            &raw["heads"]["multimodal"],
+        );
+        assert_eq!(said["yes"], raw["yes"]);
+        let i: usize = id.as_str().unwrap()[1..].parse().unwrap();
+        for (label, truth) in [
+            ("happy", i.is_multiple_of(2)),
+            ("sad", (i / 2).is_multiple_of(2)),
+        ] {
+            let [p, q] = [raw, said].map(|s| s["probabilities"][label].as_f64().unwrap());
+            // The log odds are divided by the temperature.
+            let odds = |p: f64| (p / (1.0 - p)).ln();
+            assert!(
+                (odds(p) / temperature - odds(q)).abs() < 1e-6,
+                "{p} {q} {temperature}"
+            );
+            let truth = f64::from(u8::from(truth));
+            for (sum, p) in brier.iter_mut().zip([p, q]) {
+                // Of both classes, as Brier defined it.
+                *sum += 2.0 * (p - truth).powi(2) / 80.0;
+            }
+        }
+    }
+    for (name, expected) in [("brier_before", brier[0]), ("brier_after", brier[1])] {
+        assert!(
+            (head[name].as_f64().unwrap() - expected).abs() < 1e-9,
+            "{name}"
+        );
+    }
+    let held_back = trimer(at, "predict run --corpus data --abstain-at 0.95 --json").json();
+    assert!(held_back[0]["heads"]["multimodal"]["abstains"].is_array());
+    let eval = trimer(at, "eval run --json").json();
+    assert!(eval["heads"]["multimodal"]["label_ece"]["happy"].is_f64());
+    let thresholds = &eval["calibration"]["multimodal"]["class_thresholds"]["1"];
+    assert!(thresholds["sad"].as_f64().unwrap() > 0.0, "{thresholds}");
+
+    // Contributions of yes for every label, each of which hangs on one modality alone.
+    let why = trimer(
+        at,
+        "predict run --corpus data --split test --explain --json",
+    )
+    .json();
+    for one in why.as_array().unwrap() {
+        let targets = &one["explanation"]["targets"];
+        for label in ["happy", "sad"] {
+            let of = |name: &str| targets[label][name].as_f64().unwrap();
+            let parts = targets[label]["contributions"].as_object().unwrap();
+            let sum: f64 = parts.values().map(|v| v.as_f64().unwrap()).sum();
+            assert!((sum - (of("with_all") - of("with_none"))).abs() < 1e-6);
+            assert_eq!(
+                one["heads"]["multimodal"]["probabilities"][label],
+                of("with_all")
+            );
+        }
+    }
+}

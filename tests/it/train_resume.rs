@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use trimer::core::corpus::Corpus;
+use trimer::nn::plugins::{PLUGIN_LOG, StepLine, read_plugin_log};
 use trimer::nn::train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_run};
 
 /// What a run is in the end, without times of day.
@@ -26,6 +27,7 @@ fn result(run: &Path) -> Vec<(String, Vec<u8>)> {
         for name in [
             "last.safetensors",
             "best.safetensors",
+            "calibration.json",
             "predictions-valid.parquet",
             "predictions-test.parquet",
         ] {
@@ -34,6 +36,13 @@ fn result(run: &Path) -> Vec<(String, Vec<u8>)> {
                 file.strip_prefix(run).unwrap().display().to_string(),
                 fs::read(file).unwrap(),
             ));
+        }
+        for line in read_plugin_log(&seed.join(PLUGIN_LOG)).unwrap() {
+            let line = StepLine {
+                wall_time: 0.0,
+                ..line
+            };
+            all.push((PLUGIN_LOG.into(), serde_json::to_vec(&line).unwrap()));
         }
         let log = fs::read_to_string(seed.join("log.jsonl")).unwrap();
         for line in log.lines() {
@@ -167,6 +176,15 @@ fn so_does_one_with_running_statistics() {
 }
 
 #[test]
+fn so_does_one_with_plugins() {
+    train_killed_three_times(
+        "--model mlf_dnn --set train.epochs=3 --set train.checkpoint_steps=1 --seeds 2 \
+         --plugin fagm --plugin ogm_ge --plugin watch --set fagm.tau=2 --set fagm.beta=0.8 \
+         --set model.subnets.d_text=8 --set model.subnets.d_vision=8",
+    );
+}
+
+#[test]
 fn baselines_are_fitted_at_once_and_alike_for_every_seed() {
     let dir = with_corpus(40);
     let at = dir.path();
@@ -233,9 +251,20 @@ fn resume(run: &Path, corpus: &Corpus) {
 /// Every state of the directory between two steps, and those between the files of one checkpoint.
 #[test]
 fn every_state_of_the_directory_can_be_continued() {
+    continue_every_state("");
+}
+
+#[test]
+fn so_can_those_of_a_run_with_plugins() {
+    continue_every_state("--plugin fagm --set fagm.tau=3");
+}
+
+fn continue_every_state(plugins: &str) {
     let dir = with_corpus(40);
     let at = dir.path();
-    let sets = "--set train.epochs=2 --set train.checkpoint_steps=2 --set data.normalise=standard";
+    let sets = format!(
+        "--set train.epochs=2 --set train.checkpoint_steps=2 --set data.normalise=standard {plugins}"
+    );
     trimer(at, &format!("train --corpus c {TINY} {sets} --out whole")).ok();
     let whole = at.join("whole");
     // The same run again, this time watched; the configuration is all it starts from.

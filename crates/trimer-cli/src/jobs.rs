@@ -1,20 +1,14 @@
-//! Several pieces of training at a time.
+//! Several pieces of work at a time.
 
-use std::thread;
-use std::time::Duration;
-
-/// Calls `work` on `jobs` threads, the calling one among them, and returns when all have ended.
-///
-/// The main thread is one of those that compute (see [`trimer_nn::kernels::use_threads`]). If it only waited, the
-/// others would lack it, and with one thread wait for it forever.
-pub(crate) fn at_a_time(jobs: usize, work: impl Fn() + Sync) {
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(&work)).collect();
-        work();
-        while !others.iter().all(thread::ScopedJoinHandle::is_finished) {
-            if !trimer_nn::kernels::lend_a_hand() {
-                thread::sleep(Duration::from_millis(1));
-            }
+/// Runs `work` on `jobs` threads at once and waits for all; a single job runs on the calling thread, which belongs to
+/// the pool that the kernels compute on (see [`crate::main`]).
+pub(crate) fn run(jobs: usize, work: impl Fn() + Sync) {
+    if jobs <= 1 {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(&work);
         }
     });
 }

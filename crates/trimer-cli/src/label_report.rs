@@ -216,6 +216,15 @@ fn conflicts(found: &LabelStats) -> Section {
 
 /// A corpus on one page.
 pub(crate) fn card(card: &DataCard) -> Report {
+    let mut report = Report::new(format!("Data card: {}", card.stats.name));
+    for section in card_sections(card) {
+        report.push(section);
+    }
+    report.footer(format!("trimer {}", env!("CARGO_PKG_VERSION")))
+}
+
+/// The parts of a data card.
+pub(crate) fn card_sections(card: &DataCard) -> Vec<Section> {
     let s = &card.stats;
     let or_unknown = |text: &str| if text.is_empty() { "not stated" } else { text }.to_owned();
     let mut about = Section::new("About").cards([
@@ -235,14 +244,11 @@ pub(crate) fn card(card: &DataCard) -> Report {
     ] {
         facts.push([Cell::from(name), Cell::from(or_unknown(value))]);
     }
-    let mut report = Report::new(format!("Data card: {}", s.name))
-        .section(about.table(facts))
-        .section(splits(card))
-        .section(modality_section(card));
-    if !s.classes.is_empty() {
-        report.push(label_section(card));
+    let mut sections = vec![about.table(facts), splits(card), modality_section(card)];
+    if !s.classes.is_empty() || !s.scores.is_empty() || !s.binary.is_empty() {
+        sections.push(label_section(card));
     }
-    report.footer(format!("trimer {}", env!("CARGO_PKG_VERSION")))
+    sections
 }
 
 fn split_cells(name: &str, c: &SplitCounts) -> Vec<Cell> {
@@ -320,11 +326,47 @@ fn label_section(card: &DataCard) -> Section {
         let counts: Vec<f64> = classes.iter().map(|c| total(&c.splits)).collect();
         bars = bars.series(head.as_str(), counts);
     }
-    section = section.figure(bars);
+    if !card.stats.classes.is_empty() {
+        section = section.figure(bars);
+    }
     for (head, classes) in &card.stats.classes {
         let mut table = Table::new(format!("{head} label"), split_columns("class"));
         for c in classes {
             table.push(split_cells(&c.class, &c.splits));
+        }
+        section = section.table(table);
+    }
+    if !card.stats.scores.is_empty() {
+        let ends = [
+            "lowest",
+            "lower quartile",
+            "median",
+            "upper quartile",
+            "highest",
+        ];
+        let columns =
+            std::iter::once(Column::text("score")).chain(ends.map(|name| Column::number(name, 2)));
+        let mut table = Table::new("Scores", columns);
+        for (head, q) in &card.stats.scores {
+            let values = [q.min, q.lower_quartile, q.median, q.upper_quartile, q.max];
+            let cells = values.map(|v| Cell::from(f64::from(v)));
+            table.push(std::iter::once(Cell::from(head.as_str())).chain(cells));
+        }
+        section = section.table(table);
+    }
+    if !card.stats.binary.is_empty() {
+        let columns = [
+            Column::text("yes/no label"),
+            Column::number("yes", 0),
+            Column::number("no", 0),
+        ];
+        let mut table = Table::new("Yes/no labels", columns);
+        for (name, [yes, no]) in &card.stats.binary {
+            table.push([
+                Cell::from(name.as_str()),
+                Cell::from(*yes as f64),
+                Cell::from(*no as f64),
+            ]);
         }
         section = section.table(table);
     }

@@ -1,9 +1,10 @@
 //! The command line tool: one file per verb in [`commands`]; [`ui`] alone prints.
 
 mod commands;
+mod device;
 mod jobs;
 mod label_report;
-mod run_report;
+mod report;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Verb {
     Corpus(commands::corpus::Verb),
     /// List the models, or show one model's card
     Models(commands::models::Args),
+    /// List the plug-ins that change gradients in training, or show one's card
+    Plugins(commands::plugins::Args),
     /// Train a model on a corpus, or continue a run
     Train(commands::train::Args),
     /// Judge a run: metrics per head under every convention that applies, with intervals
@@ -44,6 +47,10 @@ enum Verb {
     Tune(commands::tune::Args),
     /// Predict emotions: probabilities per modality and fused
     Predict(commands::predict::Args),
+    /// Fit temperatures and thresholds on validation, and show what they do to a split
+    Calibrate(commands::calibrate::Args),
+    /// Write runs as one HTML page that opens offline
+    Report(commands::report::Args),
     /// Turn annotators' votes into labels, and measure how labels of modalities differ
     #[command(subcommand)]
     Labels(commands::labels::Verb),
@@ -65,18 +72,27 @@ enum Answer {
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = trimer_nn::kernels::use_threads(cli.threads) {
+    // Jobs compute on threads of their own while this one waits for them.
+    let set_up = match &cli.verb {
+        Verb::Compare(args) if args.jobs() > 1 => trimer_nn::kernels::use_other_threads,
+        Verb::Tune(args) if args.jobs() > 1 => trimer_nn::kernels::use_other_threads,
+        _ => trimer_nn::kernels::use_threads,
+    };
+    if let Err(error) = set_up(cli.threads) {
         ui::warn(&format!("--threads {} has no effect: {error}", cli.threads));
     }
     let result = match cli.verb {
         Verb::Quickstart(args) => commands::quickstart::run(&args),
         Verb::Corpus(verb) => commands::corpus::run(&verb),
         Verb::Models(args) => commands::models::run(&args),
+        Verb::Plugins(args) => commands::plugins::run(&args),
         Verb::Train(args) => commands::train::run(&args),
         Verb::Eval(args) => commands::eval::run(&args),
         Verb::Compare(args) => commands::compare::run(&args),
         Verb::Tune(args) => commands::tune::run(&args),
         Verb::Predict(args) => commands::predict::run(&args),
+        Verb::Calibrate(args) => commands::calibrate::run(&args),
+        Verb::Report(args) => commands::report::run(&args),
         Verb::Labels(verb) => commands::labels::run(&verb),
         Verb::Bench(args) => commands::bench::run(&args),
     };

@@ -9,12 +9,13 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Dispatch, Flex, TensorMetadata};
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Shape as TensorShape, Tensor};
 
 use crate::dropout::{Site, Stream};
 use crate::extension::{BlockParameters, KernelOps, contiguous, tensor, values};
-use crate::fused::block::{Saved, Shape, Weights, backward, forward};
+use crate::fused::block::{PackedWeights, Samples, Saved, Shape, Weights, backward, forward};
 use crate::mask::visible_keys;
+use crate::packed;
 use crate::path::fused;
 use crate::plain;
 use crate::pool::Buffer;
@@ -110,8 +111,8 @@ impl BlockOptions {
 ///
 /// # Shapes
 /// - `x`, result: `[batch, time, d]`
-/// - `pad_mask`: `[batch, time]`, true where a position is padding and is not to be attended to. A sample without any
-///   position to attend to gets zeros from its attention.
+/// - `pad_mask`: `[batch, time]`, true where a position is padding. Nothing attends to it, it costs nothing, and its
+///   result is zeros. (Decisions of the dropout are numbered over the positions that are left.)
 ///
 /// # Panics
 /// If shapes do not fit together, `n_heads` does not divide `d`, or a probability is not in `0..1`.
@@ -141,17 +142,24 @@ pub fn lfmim_block(
     if !fused(&x) || x.shape().num_elements() == 0 {
         return plain::lfmim_block(x, weights, pad_mask, options, attention, hidden);
     }
-    let call = Call(Arc::new(Shape {
-        batch,
-        time,
-        d_model: d,
-        d_ff,
-        n_heads: options.n_heads,
-        eps: options.eps as f32,
-        attention_dropout: attention,
-        hidden_dropout: hidden,
-        visible: pad_mask.map(visible_keys),
-    }));
+    let visible = pad_mask.map(visible_keys);
+    let samples = match &visible {
+        Some(visible) => Samples::new(visible.iter().map(Vec::len)),
+        None => Samples::new(std::iter::repeat_n(time, batch)),
+    };
+    let rows = visible.filter(|_| samples.rows() < batch * time);
+    let call = Call {
+        shape: Arc::new(Shape {
+            samples,
+            d_model: d,
+            d_ff,
+            n_heads: options.n_heads,
+            eps: options.eps as f32,
+            attention_dropout: attention,
+            hidden_dropout: hidden,
+        }),
+        rows: rows.map(|visible| real_rows(&visible, time).into()),
+    };
     let parameters = BlockParameters {
         ln_1_weight: weights.ln_1_weight.into_dispatch(),
         ln_1_bias: weights.ln_1_bias.into_dispatch(),
@@ -217,9 +225,50 @@ fn check(weights: &BlockWeights, d: usize, d_ff: usize) {
     }
 }
 
+/// Numbers, over the batch, of the rows that are no padding.
+fn real_rows(visible: &[Vec<u32>], time: usize) -> Vec<usize> {
+    let samples = visible.iter().enumerate();
+    let of = |(i, list): (usize, &Vec<u32>)| -> Vec<usize> {
+        list.iter().map(|&j| i * time + j as usize).collect()
+    };
+    samples.flat_map(of).collect()
+}
+
 /// Sizes and options of one call of the block.
 #[derive(Debug, Clone)]
-pub struct Call(Arc<Shape>);
+pub struct Call {
+    shape: Arc<Shape>,
+    /// The rows that take part; `None` = all.
+    rows: Option<Arc<[usize]>>,
+}
+
+impl Call {
+    /// The rows that take part, one behind the other.
+    fn gather(&self, x: &FlexTensor) -> FlexTensor {
+        let Some(rows) = &self.rows else {
+            return x.clone();
+        };
+        let d = self.shape.d_model;
+        let mut out = Buffer::take(rows.len() * d);
+        for (out, &row) in out.chunks_exact_mut(d).zip(rows.iter()) {
+            out.copy_from_slice(&values(x)[row * d..(row + 1) * d]);
+        }
+        tensor(out, [rows.len(), d].into())
+    }
+
+    /// Puts rows back to where [`Self::gather`] took them from; the others are zeros.
+    fn scatter(&self, x: Buffer, shape: TensorShape) -> FlexTensor {
+        let Some(rows) = &self.rows else {
+            return tensor(x, shape);
+        };
+        let d = self.shape.d_model;
+        let mut out = Buffer::zeros(shape.num_elements());
+        for (x, &row) in x.chunks_exact(d).zip(rows.iter()) {
+            out[row * d..(row + 1) * d].copy_from_slice(x);
+        }
+        tensor(out, shape)
+    }
+}
 
 /// The sixteen parameters by name.
 fn named<T>(parameters: [T; 16]) -> Weights<T> {
@@ -236,28 +285,60 @@ fn named<T>(parameters: [T; 16]) -> Weights<T> {
     }
 }
 
+/// Values of a block's weights up to which their packed form is kept: a larger one is read from memory anyway.
+const KEEP: usize = 1 << 20;
+
+/// The packed weights of a block that are kept from call to call.
+fn kept(call: &Call, parameters: &[FlexTensor; 16]) -> Option<PackedWeights> {
+    let (d, d_ff) = (call.shape.d_model, call.shape.d_ff);
+    if !call.shape.is_single() || 4 * d * d + 2 * d * d_ff > KEEP {
+        return None;
+    }
+    let weights = named(parameters.each_ref());
+    Some(PackedWeights {
+        qkv: packed::transposed(weights.qkv[0], 3 * d, d),
+        out: packed::transposed(weights.out[0], d, d),
+        fc: packed::transposed(weights.fc[0], d_ff, d),
+        proj: packed::transposed(weights.proj[0], d, d_ff),
+    })
+}
+
 pub(crate) fn infer(x: FlexTensor, parameters: BlockParameters<Flex>, call: &Call) -> FlexTensor {
     let x = contiguous(x);
     let parameters = parameters.into_array().map(contiguous);
-    run(&x, &parameters, call, false).0
+    let kept = kept(call, &parameters);
+    run(
+        &call.gather(&x),
+        x.shape(),
+        &parameters,
+        kept.as_ref(),
+        call,
+        false,
+    )
+    .0
 }
 
+/// Computes the block of gathered rows, for a result of the given shape.
 fn run(
     x: &FlexTensor,
+    shape: TensorShape,
     parameters: &[FlexTensor; 16],
+    kept: Option<&PackedWeights>,
     call: &Call,
     save: bool,
 ) -> (FlexTensor, Option<Saved>) {
     let weights = named(parameters.each_ref().map(values));
     let mut y = Buffer::take(values(x).len());
-    let saved = forward(&call.0, values(x), &weights, &mut y, save);
-    (tensor(y, x.shape()), saved)
+    let saved = forward(&call.shape, values(x), &weights, kept, &mut y, save);
+    (call.scatter(y, shape), saved)
 }
 
 /// What the backward pass needs.
 #[derive(Debug, Clone)]
 struct State {
+    /// The gathered rows, and the shape they were gathered from.
     x: FlexTensor,
+    shape: TensorShape,
     parameters: [FlexTensor; 16],
     saved: Arc<Saved>,
     call: Call,
@@ -273,10 +354,12 @@ impl Backward<Flex, 17> for BlockBackward {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let State {
             x,
+            shape,
             parameters,
             saved,
             call,
         } = ops.state;
+        let dy = call.gather(&dy);
         let weights = named(parameters.each_ref().map(values));
         let mut dx = Buffer::take(values(&x).len());
         let mut gradients = parameters
@@ -284,7 +367,7 @@ impl Backward<Flex, 17> for BlockBackward {
             .map(|p| Buffer::zeros(values(p).len()));
         let targets = named(gradients.each_mut().map(|g| &mut g[..]));
         backward(
-            &call.0,
+            &call.shape,
             values(&x),
             &weights,
             &saved,
@@ -293,14 +376,13 @@ impl Backward<Flex, 17> for BlockBackward {
             targets,
         );
         drop(saved);
-        let results = std::iter::once((dx, x.shape())).chain(
-            gradients
-                .into_iter()
-                .zip(parameters.iter().map(TensorMetadata::shape)),
-        );
-        for (parent, (gradient, shape)) in ops.parents.into_iter().zip(results) {
+        let mut parents = ops.parents.into_iter();
+        if let Some(Some(node)) = parents.next() {
+            grads.register::<Flex>(node.id, call.scatter(dx, shape));
+        }
+        for ((parent, gradient), parameter) in parents.zip(gradients).zip(&parameters) {
             if let Some(node) = parent {
-                grads.register::<Flex>(node.id, tensor(gradient, shape));
+                grads.register::<Flex>(node.id, tensor(gradient, parameter.shape()));
             }
         }
     }
@@ -320,14 +402,17 @@ pub(crate) fn record<C: CheckpointStrategy>(
         }
     });
     let x = contiguous(x.into_primitive());
+    let shape = x.shape();
+    let x = call.gather(&x);
     let parameters = parameters.map(|p| contiguous(p.into_primitive()));
     match BlockBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
-            let (y, saved) = run(&x, &parameters, &call, true);
+            let (y, saved) = run(&x, shape.clone(), &parameters, None, &call, true);
             let saved = Arc::new(saved.expect("the forward pass was asked to save"));
             prep.finish(
                 State {
                     x,
+                    shape,
                     parameters,
                     saved,
                     call,
@@ -335,6 +420,6 @@ pub(crate) fn record<C: CheckpointStrategy>(
                 y,
             )
         }
-        OpsKind::UnTracked(prep) => prep.finish(run(&x, &parameters, &call, false).0),
+        OpsKind::UnTracked(prep) => prep.finish(run(&x, shape, &parameters, None, &call, false).0),
     }
 }

@@ -22,6 +22,8 @@
 //! assert_eq!(y.dims(), [2, 10, 32]);
 //! ```
 
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 pub mod attention;
 pub mod block;
 pub mod dropout;
@@ -29,9 +31,12 @@ pub mod elementwise;
 pub mod extension;
 mod fused;
 pub mod fusion;
+#[cfg(test)]
+mod gradient_tests;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
+mod packed;
 pub mod parties;
 mod path;
 mod plain;
@@ -52,5 +57,5 @@ pub use path::{Path, on_cpu, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
 pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;
-pub use threads::{join, lend_a_hand, threads, use_threads};
+pub use threads::{join, threads, use_other_threads, use_threads};
 pub use update::descend;

@@ -1,5 +1,7 @@
 //! Linear layers with activation and dropout folded in.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -12,7 +14,9 @@ use burn::tensor::activation::{gelu, relu};
 
 use crate::dropout::{Site, Stream};
 use crate::extension::{KernelOps, contiguous, tensor, values};
+use crate::fused::gemm::Packed;
 use crate::fused::rows;
+use crate::packed;
 use crate::path::fused;
 use crate::plain;
 use crate::pool::Buffer;
@@ -98,23 +102,41 @@ pub fn linear<const D: usize>(
     }
 }
 
+/// Rows up to which inference keeps the packed form of a weight.
+const FEW: usize = 256;
+/// Values of a weight up to which it does.
+const KEEP: usize = 1 << 18;
+
 pub(crate) fn infer(
     x: FlexTensor,
     weight: FlexTensor,
     bias: FlexTensor,
     call: &Call,
 ) -> FlexTensor {
-    run(&contiguous(x), &contiguous(weight), &contiguous(bias), call)
+    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let (outputs, all) = (values(&bias).len(), values(&weight).len());
+    // With few rows packing the weight costs a good part of using it.
+    let rows = values(&x).len() * outputs / all;
+    let kept =
+        (rows <= FEW && all <= KEEP).then(|| packed::transposed(&weight, outputs, all / outputs));
+    run(&x, &weight, &bias, kept, call)
 }
 
-fn run(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, call: &Call) -> FlexTensor {
+fn run(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    kept: Option<Arc<Packed>>,
+    call: &Call,
+) -> FlexTensor {
     let (inputs, outputs) = (x.shape()[x.shape().num_dims() - 1], values(bias).len());
     let mut shape = x.shape();
     let last = shape.num_dims() - 1;
     shape[last] = outputs;
     let mut y = Buffer::take(values(x).len() / inputs * outputs);
-    let parameters = [values(weight), values(bias)];
-    rows::linear_forward(values(x), parameters, call.relu, call.dropout, &mut y);
+    let packed = kept.unwrap_or_else(|| Packed::transposed(values(weight), outputs, inputs).into());
+    let (x, bias) = (values(x), values(bias));
+    rows::linear_forward(x, &packed, bias, call.relu, call.dropout, &mut y);
     tensor(y, shape)
 }
 
@@ -178,7 +200,7 @@ pub(crate) fn record<C: CheckpointStrategy>(
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [x.node(), weight.node(), bias.node()];
     let [x, weight, bias] = [x, weight, bias].map(|t| contiguous(t.into_primitive()));
-    let y = run(&x, &weight, &bias, &call);
+    let y = run(&x, &weight, &bias, None, &call);
     match LinearBackward
         .prepare::<C>(nodes)
         .compute_bound()

@@ -8,7 +8,7 @@ use crate::block::{BlockOptions, BlockWeights};
 use crate::dropout::Stream;
 use crate::fused::fusion::Layout;
 use crate::fusion::FusionInputs;
-use crate::mask::{Source, factors};
+use crate::mask::{Source, factors, packed_row_factors, packed_weight_factors, visible_keys};
 use crate::path::on_cpu;
 
 fn source<const D: usize>(x: &Tensor<D>) -> Source {
@@ -62,6 +62,18 @@ pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&Stream>) -> 
     x * factors.reshape(dims)
 }
 
+/// Which weights of an attention are dropped.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one lives for the time of a call"
+)]
+enum Dropped<'a> {
+    /// Those that the stream says.
+    By(&'a Stream),
+    /// Factors, `[batch, heads, n_queries, n_keys]`.
+    These(Tensor<4>),
+}
+
 pub(crate) fn attention(
     q: Tensor<3>,
     k: Tensor<3>,
@@ -69,6 +81,17 @@ pub(crate) fn attention(
     masks: AttentionMasks,
     options: &AttentionOptions,
     stream: Option<&Stream>,
+) -> Tensor<3> {
+    attention_dropping(q, k, v, masks, options, stream.map(Dropped::By))
+}
+
+fn attention_dropping(
+    q: Tensor<3>,
+    k: Tensor<3>,
+    v: Tensor<3>,
+    masks: AttentionMasks,
+    options: &AttentionOptions,
+    dropped: Option<Dropped<'_>>,
 ) -> Tensor<3> {
     let [batch, n_queries, d] = q.dims();
     let [_, n_keys, _] = k.dims();
@@ -104,14 +127,18 @@ pub(crate) fn attention(
     if let Some(hidden) = hidden {
         weights = weights.mask_fill(hidden, 0.0);
     }
-    if let Some(stream) = stream {
-        let shape = [batch * n_heads * n_keys, n_queries];
-        let factors = factors(stream, source(&weights), shape, &device);
-        // The stream's rows are keys and its columns queries.
-        weights = weights
-            * factors
-                .reshape([batch, n_heads, n_keys, n_queries])
-                .swap_dims(2, 3);
+    match dropped {
+        Some(Dropped::By(stream)) => {
+            let shape = [batch * n_heads * n_keys, n_queries];
+            let factors = factors(stream, source(&weights), shape, &device);
+            // The stream's rows are keys and its columns queries.
+            weights = weights
+                * factors
+                    .reshape([batch, n_heads, n_keys, n_queries])
+                    .swap_dims(2, 3);
+        }
+        Some(Dropped::These(factors)) => weights = weights * factors,
+        None => {}
     }
     weights
         .matmul(v)
@@ -127,30 +154,47 @@ pub(crate) fn lfmim_block(
     attention_dropout: Option<Stream>,
     hidden_dropout: Option<Stream>,
 ) -> Tensor<3> {
-    let (eps, d) = (options.eps, x.dims()[2]);
+    let (eps, [batch, time, d]) = (options.eps, x.dims());
+    // Decisions are numbered over the positions that are no padding.
+    let visible = pad_mask
+        .clone()
+        .filter(|_| on_cpu(&x) && options.seed.is_some())
+        .map(visible_keys);
     let normed = layer_norm(x.clone(), w.ln_1_weight, w.ln_1_bias, eps);
     let qkv = linear(normed, w.in_proj_weight, Some(w.in_proj_bias)); // [batch, time, 3 d]
     let part = |i: usize| qkv.clone().narrow(2, i * d, d);
     let plain = AttentionOptions::new(options.n_heads);
     let masks = AttentionMasks {
-        pad_mask,
+        pad_mask: pad_mask.clone(),
         score_bias: None,
     };
-    let attended = attention(
-        part(0),
-        part(1),
-        part(2),
-        masks,
-        &plain,
-        attention_dropout.as_ref(),
-    );
+    let dropped = match (&attention_dropout, &visible) {
+        (Some(stream), Some(visible)) => Some(Dropped::These(packed_weight_factors(
+            stream,
+            visible,
+            [options.n_heads, time],
+            &x.device(),
+        ))),
+        (stream, _) => stream.as_ref().map(Dropped::By),
+    };
+    let attended = attention_dropping(part(0), part(1), part(2), masks, &plain, dropped);
     let branch = linear(attended, w.out_proj_weight, Some(w.out_proj_bias));
     let x = x + layer_norm(branch, w.ln_12_weight, w.ln_12_bias, eps);
     let normed = layer_norm(x.clone(), w.ln_2_weight, w.ln_2_bias, eps);
     let hidden = relu(linear(normed, w.fc_weight, Some(w.fc_bias))); // [batch, time, d_ff]
-    let hidden = dropout(hidden, hidden_dropout.as_ref());
+    let hidden = match (&hidden_dropout, &visible) {
+        (Some(stream), Some(visible)) => {
+            let factors = packed_row_factors(stream, visible, hidden.dims(), &x.device());
+            hidden * factors
+        }
+        (stream, _) => dropout(hidden, stream.as_ref()),
+    };
     let last = linear(hidden, w.proj_weight, Some(w.proj_bias));
-    x + layer_norm(last, w.ln_22_weight, w.ln_22_bias, eps)
+    let y = x + layer_norm(last, w.ln_22_weight, w.ln_22_bias, eps);
+    match pad_mask {
+        Some(mask) => y.mask_fill(mask.reshape([batch, time, 1]).expand([batch, time, d]), 0.0),
+        None => y,
+    }
 }
 
 pub(crate) fn fuse_streams(inputs: FusionInputs, layout: &Layout) -> Tensor<3> {

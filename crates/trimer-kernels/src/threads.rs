@@ -16,9 +16,15 @@ pub fn use_threads(n: usize) -> Result<(), ThreadPoolBuildError> {
         .build_global()
 }
 
-/// Does a piece of waiting work, if the calling thread is one of the pool; tells whether it did.
-pub fn lend_a_hand() -> bool {
-    rayon::yield_now() == Some(rayon::Yield::Executed)
+/// Sets up the pool of threads without the calling one; 0 = as many as the machine has.
+///
+/// For programs in which several threads compute while the one that calls this waits for them: a pool that counts a
+/// waiting thread among its own lacks it, and with no other thread does nothing at all.
+///
+/// # Errors
+/// When there is a pool already, or the system gives no threads.
+pub fn use_other_threads(n: usize) -> Result<(), ThreadPoolBuildError> {
+    ThreadPoolBuilder::new().num_threads(n).build_global()
 }
 
 /// How many threads the kernels compute on.

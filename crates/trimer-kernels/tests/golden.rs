@@ -122,6 +122,19 @@ impl Fixture {
 }
 
 #[test]
+fn the_plain_compositions_agree_too() {
+    // The path is chosen for a whole process, so these tests run in one of their own.
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--skip", "the_plain_compositions_agree_too"])
+        .env("TRIMER_PATH", "plain")
+        .output()
+        .expect("this program runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("running 0 tests"), "{text}");
+}
+
+#[test]
 fn block() {
     for fixture in fixtures("block_lfmim") {
         for case in fixture.info["cases"].as_array().expect("a list of cases") {

@@ -1,9 +1,11 @@
 //! How fast a model is on this machine.
 
 use crate::batch::{Batch, Conversations, InputSpec, Sequence};
+use crate::device;
 use crate::error::Result;
 use crate::models::{AnyModel, FusionModel, ModelConfig, Task};
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
+use crate::plugins::{At, Chain, Pass, PluginConfig};
 use crate::recorder::Recorder;
 use crate::train::config::TrainConfig;
 use crate::train::objective::Objective;
@@ -17,7 +19,7 @@ use std::time::Instant;
 use trimer_core::{Head, HeadMap, ModalityMap};
 
 /// What to measure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BenchOptions {
     /// Utterances per batch, or conversations.
     pub batch: usize,
@@ -29,13 +31,47 @@ pub struct BenchOptions {
     pub repeat: usize,
     /// With the model's dropout.
     pub dropout: bool,
+    /// Share of each sequence that is no padding, above 0 and at most 1.
+    pub real: f64,
+    /// What is measured; the figures of the other half are NaN.
+    pub phases: Phases,
+    /// Plug-ins of the training step, in their order.
+    pub plugins: Vec<PluginConfig>,
+}
+
+/// How large a random batch is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchSize {
+    /// Utterances, or conversations.
+    pub(crate) n: usize,
+    /// Utterances of the longest conversation.
+    pub(crate) turns: usize,
+    /// Utterances of the shortest one; the others lie between at equal distances.
+    pub(crate) min_turns: usize,
+    /// Share of each sequence that is no padding.
+    pub(crate) real: f64,
+}
+
+/// Which halves of a measurement are made: alone, each shows its own peak memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phases {
+    /// Training, then inference.
+    Both,
+    /// Training alone.
+    Training,
+    /// Inference alone.
+    Inference,
 }
 
 /// What was measured; times are medians.
 #[derive(Debug, Clone, Serialize)]
 pub struct BenchResult {
-    /// Program, model and device.
+    /// Program and model.
     pub system: String,
+    /// Where it was really computed: `cpu`, `cuda:0` or `wgpu`.
+    pub device: String,
+    /// What the hardware of the device calls itself; `None` for the CPU.
+    pub adapter: Option<String>,
     /// Numbers that the model learns.
     pub parameters: usize,
     /// Training steps (forward, losses, backward, SGD) times utterances in the batch per second.
@@ -46,12 +82,39 @@ pub struct BenchResult {
     pub infer_batch1_ms: f64,
     /// Inference of one utterance or conversation, 95th percentile.
     pub infer_batch1_p95_ms: f64,
-    /// Most memory that the process ever held; 0 where the system does not tell.
+    /// Most memory of the host that the process ever held; 0 where the system does not tell.
     pub peak_bytes: u64,
     /// Speed of a large f32 matrix product on the device.
     pub gemm_limit_gflops: f64,
     /// Share of that limit that a training step reaches.
     pub limit_share: f64,
+}
+
+impl BatchSize {
+    fn turns_of_each(self) -> Vec<usize> {
+        spread(self.min_turns, self.turns, self.n)
+    }
+}
+
+impl BenchOptions {
+    const fn size(&self) -> BatchSize {
+        BatchSize {
+            n: self.batch,
+            turns: self.turns,
+            min_turns: self.min_turns,
+            real: self.real,
+        }
+    }
+}
+
+impl BenchResult {
+    /// The device with what its hardware calls itself.
+    pub fn device_and_adapter(&self) -> String {
+        match &self.adapter {
+            Some(adapter) => format!("{} ({adapter})", self.device),
+            None => self.device.clone(),
+        }
+    }
 }
 
 /// Measures a model on random features.
@@ -65,55 +128,83 @@ pub fn bench(
     options: &BenchOptions,
     device: &Device,
 ) -> Result<BenchResult> {
-    let tracked = device.clone().autodiff();
-    let model = config.build(input, task, 0, &tracked)?;
-    let objective = Objective::plain(&TrainConfig::default(), task);
-    let lengths = spread(options.min_turns, options.turns, options.batch);
-    let batch = random_talks(input, task, &lengths, &tracked);
-    let cfg = OptimizerConfig {
-        rule: Rule::Sgd,
-        weight_decay: 0.0,
-        ..OptimizerConfig::default()
+    let utterances = match input.n_speakers {
+        Some(_) => options.size().turns_of_each().iter().sum(),
+        None => options.batch,
     };
-    let mut optimizer = Optimizer::new(cfg);
-    let mut trained = model.clone();
-    let mut step = 0;
-    let train = median(&times(options.repeat, || {
-        step += 1;
-        let mut rec = if options.dropout {
-            Recorder::train(step)
-        } else {
-            Recorder::eval()
-        };
-        train_step(&mut trained, &mut optimizer, &objective, &batch, &mut rec);
-    }));
-    drop(trained);
-    let plain = model.valid();
+    let train = match options.phases {
+        Phases::Inference => f64::NAN,
+        Phases::Both | Phases::Training => seconds_per_step(config, input, task, options, device)?,
+    };
+    let plain = config.build(input, task, 0, device)?;
     let infer = |batch: &Batch| {
         let output = plain.forward(batch, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
             to_vec(logits);
         }
     };
-    let batch = random_talks(input, task, &lengths, device);
-    let many = median(&times(options.repeat, || infer(&batch)));
-    let one = random_batch(input, task, 1, options.turns, device);
-    let single = times(3 * options.repeat, || infer(&one));
+    let (many, single) = if options.phases == Phases::Training {
+        (f64::NAN, Vec::new())
+    } else {
+        let size = options.size();
+        let batch = random_batch(input, task, size, device);
+        let many = median(&times(options.repeat, || infer(&batch)));
+        drop(batch);
+        let one = random_batch(input, task, BatchSize { n: 1, ..size }, device);
+        (many, times(3 * options.repeat, || infer(&one)))
+    };
+    let peak_bytes = peak_bytes();
     let limit = gemm_limit(device);
-    let utterances = batch.len();
     let train_samples_per_s = utterances as f64 / train;
     let flops = 3.0 * config.forward_flops(input, task);
     Ok(BenchResult {
         system: format!("trimer {} {}", env!("CARGO_PKG_VERSION"), config.info().id),
+        device: device::name_of(device).to_string(),
+        adapter: device::adapter_of(device),
         parameters: parameter_count(&plain),
         train_samples_per_s,
         infer_samples_per_s: utterances as f64 / many,
         infer_batch1_ms: 1e3 * median(&single),
         infer_batch1_p95_ms: 1e3 * percentile(&single, 0.95),
-        peak_bytes: peak_bytes(),
+        peak_bytes,
         gemm_limit_gflops: limit / 1e9,
         limit_share: flops * train_samples_per_s / limit,
     })
+}
+
+/// Median over training steps.
+fn seconds_per_step(
+    config: &ModelConfig,
+    input: &InputSpec,
+    task: Task,
+    options: &BenchOptions,
+    device: &Device,
+) -> Result<f64> {
+    let tracked = device.clone().autodiff();
+    let mut model = config.build(input, task, 0, &tracked)?;
+    let objective = Objective::plain(&TrainConfig::default(), task);
+    let batch = random_batch(input, task, options.size(), &tracked);
+    let cfg = OptimizerConfig {
+        rule: Rule::Sgd,
+        weight_decay: 0.0,
+        ..OptimizerConfig::default()
+    };
+    let mut optimizer = Optimizer::new(cfg);
+    let mut plugins = Chain::new(&options.plugins, input.modalities(), task);
+    plugins.check(&model.valid(), &batch)?;
+    plugins.start(&model, &batch);
+    let mut step = 0;
+    Ok(median(&times(options.repeat, || {
+        step += 1;
+        let mut rec = if options.dropout {
+            Recorder::train(step)
+        } else {
+            Recorder::eval()
+        };
+        let rules = (&mut optimizer, &mut plugins, &objective);
+        train_step(&mut model, rules, &batch, step, &mut rec);
+        wait_for(&tracked);
+    })))
 }
 
 /// Milliseconds that one utterance takes on random features: median and 95th percentile.
@@ -128,7 +219,13 @@ pub fn latency_ms(
     device: &Device,
 ) -> Result<[f64; 2]> {
     let model = config.build(input, task, 0, device)?;
-    let one = random_batch(input, task, 1, 1, device);
+    let size = BatchSize {
+        n: 1,
+        turns: 1,
+        min_turns: 1,
+        real: 1.0,
+    };
+    let one = random_batch(input, task, size, device);
     let seconds = times(repeat.max(1), || {
         let output = model.forward(&one, &mut Recorder::eval());
         if let Some(logits) = output.logits.multimodal {
@@ -140,9 +237,9 @@ pub fn latency_ms(
 
 fn train_step(
     model: &mut AnyModel,
-    optimizer: &mut Optimizer,
-    objective: &Objective,
+    (optimizer, plugins, objective): (&mut Optimizer, &mut Chain, &Objective),
     batch: &Batch,
+    step: u64,
     rec: &mut Recorder,
 ) {
     if model.is_fitted_at_once() {
@@ -150,10 +247,33 @@ fn train_step(
         *model = model.clone().fit(&mut batches, objective.columns());
         return;
     }
-    let output = model.forward(batch, rec);
+    let at = At {
+        step: usize::try_from(step).unwrap_or_default(),
+        global_step: step,
+        seed: step,
+        ..At::default()
+    };
+    let (output, inputs) = plugins.watch(at, || model.forward(batch, rec));
     let losses = objective.losses(&output, batch);
     if let Some(total) = objective.total(&losses, &output.aux_losses) {
-        let grads = gradients(model, total.backward());
+        let mut grads = gradients(model, total.backward());
+        if !plugins.is_empty() {
+            let seen = Pass {
+                batch,
+                output: &output,
+                loss: to_vec(total.without_autodiff())
+                    .first()
+                    .map_or(f64::NAN, |x| f64::from(*x)),
+                inputs: &inputs,
+                at,
+                columns: objective.columns(),
+                criterion: &|output, batch| {
+                    let losses = objective.losses(output, batch);
+                    objective.total(&losses, &output.aux_losses)
+                },
+            };
+            plugins.after_backward(model, seen, &mut grads);
+        }
         *model = optimizer.step(model.clone(), grads, 0.005);
     }
 }
@@ -166,16 +286,17 @@ fn spread(low: usize, high: usize, n: usize) -> Vec<usize> {
         .collect()
 }
 
-fn random_batch(input: &InputSpec, task: Task, n: usize, turns: usize, device: &Device) -> Batch {
-    random_talks(input, task, &vec![turns; n], device)
-}
-
-/// As many utterances as there are lengths or, for a model that reads conversations, conversations of these
-/// lengths.
-fn random_talks(input: &InputSpec, task: Task, lengths: &[usize], device: &Device) -> Batch {
+/// As many utterances as `size` says or, for a model that reads conversations, conversations.
+pub(crate) fn random_batch(
+    input: &InputSpec,
+    task: Task,
+    size: BatchSize,
+    device: &Device,
+) -> Batch {
+    let lengths = size.turns_of_each();
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let conversations = input.n_speakers.map(|n_speakers| Conversations {
-        lengths: lengths.to_vec(),
+        lengths: lengths.clone(),
         speakers: (lengths.iter())
             .flat_map(|&n| (0..n).map(|turn| turn % n_speakers))
             .collect(),
@@ -184,18 +305,21 @@ fn random_talks(input: &InputSpec, task: Task, lengths: &[usize], device: &Devic
     let n = lengths.len();
     let sequences = ModalityMap::from_fn(|m| {
         let dim = (*input.dims.get(m))?;
-        let frames = vec![*input.lengths.get(m); n];
-        let lengths = if conversations.is_some() {
-            lengths
+        let frames = vec![*input.lengths.get(m); lengths.len()];
+        let all = if conversations.is_some() {
+            &lengths
         } else {
             &frames
         };
-        let time = lengths.iter().copied().max().unwrap_or(0);
+        let time = all.iter().copied().max().unwrap_or(0);
         let mut values = vec![0.0; n * time * dim];
-        for (row, &length) in values.chunks_mut((time * dim).max(1)).zip(lengths) {
+        let real: Vec<usize> = (all.iter())
+            .map(|&n| ((n as f64 * size.real).ceil() as usize).clamp(1, n.max(1)))
+            .collect();
+        for (row, &length) in values.chunks_mut((time * dim).max(1)).zip(all) {
             row[..length * dim].fill_with(|| rng.random_range(-1.7_f32..1.7));
         }
-        Some(Sequence::new(values, [n, time, dim], lengths, device))
+        Some(Sequence::new(values, [n, time, dim], &real, device))
     });
     let classes = task.n_outputs() as u32;
     let n = (conversations.as_ref()).map_or(n, |talks| talks.speakers.len());
@@ -223,6 +347,12 @@ fn times(n: usize, mut f: impl FnMut()) -> Vec<f64> {
             start.elapsed().as_secs_f64()
         })
         .collect()
+}
+
+/// Waits until a GPU has done what it was told; the CPU always has.
+fn wait_for(device: &Device) {
+    // What failed shows when results are read.
+    let _ = device.sync();
 }
 
 fn median(times: &[f64]) -> f64 {
@@ -279,7 +409,13 @@ mod tests {
             n_speakers: Some(2),
         };
         let task = Task::Classification { n_classes: 3 };
-        let batch = random_talks(&input, task, &[3, 1], &Device::flex());
+        let size = BatchSize {
+            n: 2,
+            turns: 3,
+            min_turns: 1,
+            real: 1.0,
+        };
+        let batch = random_batch(&input, task, size, &Device::flex());
         let talks = batch.conversations.clone().unwrap();
         assert_eq!((talks.lengths, batch.len()), (vec![3, 1], 4));
         assert_eq!(talks.speakers, [0, 1, 0, 0]);

@@ -88,6 +88,13 @@ impl Corruption {
     }
 }
 
+/// Every subset of `all`, the empty one first and the others as by [`subsets`].
+pub fn subsets_and_none(all: ModalitySet) -> Vec<ModalitySet> {
+    let mut sets = vec![ModalitySet::default()];
+    sets.extend(subsets(all));
+    sets
+}
+
 /// Every non-empty subset of `all`: single modalities first, then pairs, then all three.
 pub fn subsets(all: ModalitySet) -> Vec<ModalitySet> {
     const PARTS: [&[Modality]; 7] = [

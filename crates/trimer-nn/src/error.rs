@@ -75,6 +75,18 @@ pub enum NnError {
         /// What to try.
         hint: String,
     },
+    /// A plug-in that cannot be applied to a model.
+    #[error("the plug-in `{plugin}` cannot be applied to `{model}`: {reason}")]
+    Plugin {
+        /// The plug-in.
+        plugin: &'static str,
+        /// The model.
+        model: &'static str,
+        /// What the model lacks.
+        reason: String,
+        /// What to try.
+        hint: String,
+    },
     /// Training went out of bounds.
     #[error("the training loss became {value} in epoch {epoch}, step {step}")]
     Diverged {
@@ -126,7 +138,9 @@ impl Hint for NnError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownKey { known, .. } | Self::UnknownModel { known, .. } => Some(known.clone()),
-            Self::Corpus { hint, .. } | Self::Run { hint, .. } => Some(hint.clone()),
+            Self::Corpus { hint, .. } | Self::Run { hint, .. } | Self::Plugin { hint, .. } => {
+                Some(hint.clone())
+            }
             Self::Weights { .. } => {
                 Some("a model is fully described by its run directory; give the run that wrote the weights".into())
             }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod calibrate;
 pub mod compare;
 pub mod config;
 pub mod conversation;
@@ -9,15 +10,19 @@ pub mod corrupt;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod explain;
 pub mod files;
 pub mod layers;
 pub mod lbfgs;
 pub mod losses;
 pub mod models;
 pub mod optim;
+pub mod plugins;
 pub mod predict;
 pub mod predictions_file;
+pub mod probe;
 pub mod recorder;
+pub mod representations;
 pub mod train;
 pub mod tune;
 pub mod weights;

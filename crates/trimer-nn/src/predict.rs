@@ -30,6 +30,13 @@ pub struct Predictions {
 }
 
 impl Predictions {
+    /// What a head says about the utterance at `place` of [`Self::indices`].
+    pub fn row(&self, head: Head, place: usize) -> Option<&[f64]> {
+        let n = self.n_outputs;
+        let outputs = self.outputs.get(head).as_ref()?;
+        outputs.get(place * n..(place + 1) * n)
+    }
+
     /// The most likely class of each utterance; the lowest index wins a tie.
     pub fn classes(&self, head: Head) -> Option<Vec<u32>> {
         let rows = self
@@ -65,8 +72,9 @@ impl Predictions {
         self.at_positions(&positions)
     }
 
-    /// The predictions of some rows, in their order. Of several about one row, the first counts.
-    fn at_rows(self, rows: &[usize]) -> Self {
+    /// The predictions of some rows, in their order. Of several about one row, the first counts:
+    /// among growing parts of a conversation, it is the one in which nothing follows the row.
+    pub(crate) fn at_rows(self, rows: &[usize]) -> Self {
         if self.indices == rows {
             return self;
         }
@@ -143,7 +151,8 @@ pub fn predict_windows<M: FusionModel>(
     all.at_positions(&asked).at_rows(rows)
 }
 
-fn predict_batches<M: FusionModel>(
+/// As [`predict_with`] over given batches; of each batch all rows are judged.
+pub(crate) fn predict_batches<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
     batches: &[Vec<usize>],

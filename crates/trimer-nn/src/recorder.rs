@@ -61,6 +61,13 @@ impl Recorder {
         }
     }
 
+    /// Whether somebody asked for activations whose name starts with `prefix`: for those that are
+    /// made for the tap alone.
+    pub fn wants(&self, prefix: &str) -> bool {
+        let mut asked = self.wanted.iter().flatten();
+        asked.any(|wanted| wanted.starts_with(prefix) || prefix.starts_with(wanted.as_str()))
+    }
+
     /// The activations kept so far, by name.
     pub const fn taps(&self) -> &BTreeMap<String, Tensor<3>> {
         &self.taps
@@ -78,6 +85,15 @@ pub(crate) const fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_asks_is_given_what_costs_extra() {
+        assert!(!Recorder::eval().wants("attention."));
+        let asked = |name: &str| Recorder::eval().with_taps(vec![name.into()]);
+        assert!(asked("attention.").wants("attention."));
+        assert!(asked("attention.text.0").wants("attention."));
+        assert!(!asked("multimodal_tower.").wants("attention."));
+    }
 
     #[test]
     fn seeds_repeat_for_the_same_step_and_differ_between_layers() {

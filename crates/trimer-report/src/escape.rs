@@ -35,6 +35,24 @@ pub(crate) fn percent_encode(text: &str) -> String {
     out
 }
 
+/// Bytes in base 64, RFC 4648 section 4: for a picture in a `data:` address.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..4 {
+            if i <= chunk.len() {
+                out.push(char::from(DIGITS[(bits >> (18 - 6 * i)) as usize & 63]));
+            } else {
+                out.push('=');
+            }
+        }
+    }
+    out
+}
+
 /// A name for an id or a file: lower-case ASCII letters, digits and single hyphens.
 pub(crate) fn slug(text: &str) -> String {
     let mut out = String::new();
@@ -63,6 +81,20 @@ mod tests {
             escape("<script>alert(\"1\" & '2')</script>\u{0}"),
             "&lt;script&gt;alert(&quot;1&quot; &amp; &#39;2&#39;)&lt;/script&gt;\u{fffd}"
         );
+    }
+
+    #[test]
+    fn base64_of_the_rfc() {
+        for (text, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+            ("\u{fffd}?>", "77+9Pz4="),
+        ] {
+            assert_eq!(base64(text.as_bytes()), expected);
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! ```
 
 mod csv;
+pub mod embed;
 mod escape;
 pub mod figure;
 mod number;
@@ -29,8 +30,8 @@ mod table;
 mod write;
 
 pub use figure::{
-    BarChart, ConfusionMatrix, Figure, HeatMap, LineChart, ReliabilityBar, ReliabilityDiagram,
-    Series, SmallMultiples, bar::Bar,
+    BarChart, ConfusionMatrix, DotPlot, Figure, HeatMap, LineChart, ReliabilityBar,
+    ReliabilityDiagram, ScatterPlot, ScatterPoint, Series, SmallMultiples, bar::Bar,
 };
 pub use report::{Block, Callout, Card, Report, Section};
 pub use table::{Align, Cell, Column, Table};

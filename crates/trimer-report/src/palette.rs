@@ -109,6 +109,10 @@ pub(crate) fn figure_css() -> String {
          .tf .gap{{stroke-width:4}}\
          .tf .hit{{fill:transparent;stroke:none}}\
          .tf .rim{{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}}\
+         .tf .dot{{stroke-width:6.4;stroke-linecap:round;stroke-opacity:.8;fill:none}}\
+         .tf .sq{{stroke-width:5.4;stroke-linecap:square}}\
+         .tf .fil{{stroke:none;fill-opacity:.85}}.tf .faint{{fill-opacity:.35}}\
+         .tf .frame{{fill:none}}\
          .tf .error{{stroke-width:1.5;fill:none}}{}\
          @media (prefers-color-scheme:dark){{{}}}",
         LIGHT.css(),

@@ -2,7 +2,7 @@
 
 use crate::{
     ReportError,
-    escape::{escape, slug},
+    escape::{base64, escape, slug},
     figure::{Figure, ROOMS},
     palette::figure_css,
     table::{Cell, Column, Table, download_link},
@@ -60,6 +60,12 @@ pub enum Block {
     Callout(Callout, String),
     /// Text to be read letter by letter: a command, a configuration.
     Code(String),
+    /// The head of a part of a section.
+    Heading(String),
+    /// Text to be read letter by letter that is shown when somebody asks for it, under a name.
+    Details(String, String),
+    /// Things to be compared, side by side where there is room: each under its name.
+    Columns(Vec<(String, Vec<Self>)>),
 }
 
 /// A headed part of a report.
@@ -76,6 +82,22 @@ impl Section {
             title: title.into(),
             blocks: Vec::new(),
         }
+    }
+
+    /// What the section is called.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What the section holds.
+    pub fn into_blocks(self) -> Vec<Block> {
+        self.blocks
+    }
+
+    /// Appends several blocks.
+    pub fn blocks(mut self, blocks: impl IntoIterator<Item = Block>) -> Self {
+        self.blocks.extend(blocks);
+        self
     }
 
     /// Appends any block.
@@ -176,9 +198,14 @@ impl Report {
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
              style-src 'unsafe-inline'; img-src data:\"/>\
              <meta name=\"color-scheme\" content=\"light dark\"/><title>{title}</title>\
-             <style>{}{}</style></head>\n<body><header><h1>{title}</h1>",
+             <style>{}{}</style></head>\n<body{}><header><h1>{title}</h1>",
             include_str!("report.css"),
-            figure_css()
+            figure_css(),
+            if self.has_columns() {
+                " class=\"broad\""
+            } else {
+                ""
+            }
         );
         if !self.subtitle.is_empty() {
             let _ = write!(out, "<p class=\"subtitle\">{}</p>", escape(&self.subtitle));
@@ -203,7 +230,7 @@ impl Report {
                 escape(&section.title)
             );
             for block in &section.blocks {
-                out.push_str(&block.html());
+                out.push_str(&block.html(Room::Page));
                 out.push('\n');
             }
             out.push_str("</section>\n");
@@ -225,6 +252,39 @@ impl Report {
         write_whole(path, &self.render())
     }
 
+    /// The figures in their order, those of columns after the column's name.
+    pub fn figures(&self) -> Vec<(String, &dyn Figure)> {
+        let mut all = Vec::new();
+        for section in &self.sections {
+            collect_figures(&section.blocks, "", &mut all);
+        }
+        all
+    }
+
+    /// Writes every figure as SVG and its numbers as CSV into `dir`, under names that follow from
+    /// the titles; returns the names.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn write_figures(&self, dir: &Path) -> Result<Vec<String>, ReportError> {
+        let mut names = Vec::new();
+        for (i, (title, figure)) in self.figures().into_iter().enumerate() {
+            let name = format!("{:02}-{}", i + 1, slug(&title));
+            let name: String = name.chars().take(80).collect();
+            figure.write_svg(&dir.join(format!("{name}.svg")))?;
+            figure.write_csv(&dir.join(format!("{name}.csv")))?;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Whether something stands side by side.
+    fn has_columns(&self) -> bool {
+        let mut blocks = self.sections.iter().flat_map(|s| &s.blocks);
+        blocks.any(|b| matches!(b, Block::Columns(_)))
+    }
+
     /// An id for each section, all different.
     fn ids(&self) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
@@ -242,8 +302,34 @@ impl Report {
     }
 }
 
+/// Where a block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// The whole width of the page.
+    Page,
+    /// One of several columns.
+    Column,
+}
+
+fn collect_figures<'a>(blocks: &'a [Block], name: &str, all: &mut Vec<(String, &'a dyn Figure)>) {
+    for block in blocks {
+        match block {
+            Block::Figure(figure) => {
+                let title = format!("{name} {}", figure.title());
+                all.push((title.trim().to_owned(), figure.as_ref()));
+            }
+            Block::Columns(columns) => {
+                for (name, blocks) in columns {
+                    collect_figures(blocks, name, all);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Block {
-    fn html(&self) -> String {
+    fn html(&self, room: Room) -> String {
         match self {
             Self::Paragraph(text) => format!("<p>{}</p>", escape(text)),
             Self::Cards(cards) => {
@@ -271,12 +357,37 @@ impl Block {
                     table.caption()
                 };
                 let link = download_link(&table.to_csv(), name);
+                let class = if table.is_long() {
+                    "table long"
+                } else {
+                    "table"
+                };
                 format!(
-                    "<div class=\"table\">{}<p class=\"tools\">{link}</p></div>",
+                    "<div class=\"{class}\">{}<p class=\"tools\">{link}</p></div>",
                     table.html()
                 )
             }
-            Self::Figure(figure) => figure_html(figure.as_ref()),
+            Self::Figure(figure) => figure_html(figure.as_ref(), room),
+            Self::Heading(text) => format!("<h3>{}</h3>", escape(text)),
+            Self::Details(name, text) => format!(
+                "<details><summary>{}</summary><pre tabindex=\"0\"><code>{}</code></pre></details>",
+                escape(name),
+                escape(text)
+            ),
+            Self::Columns(columns) => {
+                let mut out = String::from("<div class=\"columns\">");
+                for (name, blocks) in columns {
+                    // writing to a String cannot fail
+                    let _ = write!(out, "<div><h3>{}</h3>", escape(name));
+                    for block in blocks {
+                        out.push_str(&block.html(Room::Column));
+                        out.push('\n');
+                    }
+                    out.push_str("</div>");
+                }
+                out.push_str("</div>");
+                out
+            }
             Self::Callout(kind, text) => {
                 let (class, label) = match kind {
                     Callout::Info => ("info", "Note"),
@@ -295,22 +406,35 @@ impl Block {
 }
 
 /// A figure, drawn anew for small screens where that makes a difference, with its numbers.
-fn figure_html(figure: &dyn Figure) -> String {
+fn figure_html(figure: &dyn Figure, room: Room) -> String {
     let scroll = |class: &str, room: f64| {
         let svg = figure.to_inline_svg(room);
         format!("<div class=\"scroll{class}\" tabindex=\"0\">{svg}</div>")
     };
-    let drawings = if figure.draw(ROOMS[0]) == figure.draw(ROOMS[1]) {
-        scroll("", ROOMS[0])
+    let drawings = if room == Room::Column || figure.draw(ROOMS[0]) == figure.draw(ROOMS[1]) {
+        scroll("", ROOMS[1])
     } else {
         scroll(" wide", ROOMS[0]) + &scroll(" narrow", ROOMS[1])
     };
+    let name = slug(figure.title());
+    let svg = format!(
+        "<a class=\"download\" download=\"{name}.svg\" href=\"data:image/svg+xml;base64,{}\">Save as \
+         SVG</a>",
+        base64(figure.to_svg().as_bytes())
+    );
+    let csv = download_link(&figure.to_csv(), figure.title());
+    let numbers = if figure.shows_numbers() {
+        format!(
+            "<details><summary>Numbers</summary>{}</details>",
+            data_table(&figure.data()).html()
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "<figure><figcaption>{}</figcaption>{drawings}<details><summary>Numbers</summary>{}\
-         <p class=\"tools\">{}</p></details></figure>",
+        "<figure><figcaption>{}</figcaption>{drawings}<p class=\"tools\">{svg} {csv}</p>{numbers}\
+         </figure>",
         escape(figure.title()),
-        data_table(&figure.data()).html(),
-        download_link(&figure.to_csv(), figure.title()),
     )
 }
 

@@ -167,6 +167,31 @@ impl Svg {
         }
     }
 
+    /// Many markers of series number `shape` as one element, as short as can be.
+    pub(crate) fn markers(&mut self, shape: usize, places: &[(f64, f64)]) {
+        if places.is_empty() {
+            return;
+        }
+        // a circle or square is a line of no length with a round or square end
+        let (class, mark) = match shape % 5 {
+            0 => ("dot", "h0"),
+            1 => ("dot sq", "h0"),
+            2 => ("dot fil", "m0-3.6l3.5 6.2h-7z"),
+            3 => ("dot fil", "m0-4l4 4-4 4-4-4z"),
+            _ => ("dot fil", "m0 3.6l3.5-6.2h-7z"),
+        };
+        let mut d = String::new();
+        for (x, y) in places {
+            // writing to a String cannot fail
+            let _ = write!(d, "M{x:.1} {y:.1}{mark}");
+        }
+        let colour = crate::figure::scatter::colour(shape);
+        let paint = if shape % 5 < 2 { 'l' } else { 'f' };
+        self.push(format_args!(
+            "<path class=\"{class} {paint}{colour}\" d=\"{d}\"/>"
+        ));
+    }
+
     /// An invisible disc that shows a tooltip.
     pub(crate) fn hit(&mut self, x: f64, y: f64, tip: &str) {
         let attributes = format!("class=\"hit\" cx=\"{}\" cy=\"{}\" r=\"6\"", px(x), px(y));

@@ -192,6 +192,11 @@ impl Table {
         Some(fixed(best, self.columns[column].decimals))
     }
 
+    /// Whether it is scrolled in a window of its own, so that what follows can be reached.
+    pub(crate) fn is_long(&self) -> bool {
+        self.rows.len() > 30
+    }
+
     pub(crate) fn caption(&self) -> &str {
         &self.caption
     }

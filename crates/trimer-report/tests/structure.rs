@@ -1,8 +1,8 @@
 //! What every report and figure must be: well-formed, self-contained, escaped, readable by machines.
 
 use trimer_report::{
-    BarChart, Card, Cell, Column, ConfusionMatrix, Figure, HeatMap, LineChart, Report, Section,
-    Series, SmallMultiples, Table,
+    BarChart, Block, Card, Cell, Column, ConfusionMatrix, DotPlot, Figure, HeatMap, LineChart,
+    Report, ScatterPlot, ScatterPoint, Section, Series, SmallMultiples, Table,
 };
 
 const HOSTILE: &str = "<script>alert('x')</script> & \"co\" \u{0}]]>";
@@ -129,7 +129,29 @@ fn figures(name: &str) -> Vec<Box<dyn Figure>> {
             (name, [name, "c"]),
             [vec![0.5, f64::NAN], vec![-1.0]],
         )),
+        Box::new(
+            DotPlot::new(name, name, name, [name, "b"])
+                .series(name, vec![0.5, f64::NAN], true)
+                .series("two", vec![0.7], true),
+        ),
+        Box::new(ScatterPlot::new(name, [name, "b"]).panel(name, points(name))),
+        Box::new(
+            ScatterPlot::new(name, ["a"])
+                .panel(name, points(name))
+                .axes(name, name)
+                .diagonal(),
+        ),
     ]
+}
+
+fn points(name: &str) -> Vec<ScatterPoint> {
+    (0..12)
+        .map(|i| ScatterPoint {
+            id: name.into(),
+            at: [f64::from(i), if i == 3 { f64::NAN } else { 0.5 }],
+            group: i as usize,
+        })
+        .collect()
 }
 
 fn report(name: &str) -> Report {
@@ -150,7 +172,9 @@ fn report(name: &str) -> Report {
                     .row([Cell::from(name), Cell::from(0.5)])
                     .row([Cell::from(name), Cell::from(f64::NAN)]),
                 )
-                .block(trimer_report::Block::Figure(figure)),
+                .block(Block::Heading(name.into()))
+                .block(Block::Details(name.into(), name.into()))
+                .block(Block::Figure(figure)),
         );
     }
     report
@@ -184,11 +208,18 @@ fn a_page_asks_nobody_for_anything() {
         );
         for (name, value) in &element.1 {
             let is_namespace = name == "xmlns" && value == "http://www.w3.org/2000/svg";
-            assert!(is_namespace || !value.contains("//"), "{name}=\"{value}\"");
+            // two slashes are digits of base 64 too
+            let is_data = value.starts_with("data:");
+            assert!(
+                is_namespace || is_data || !value.contains("//"),
+                "{name}=\"{value}\""
+            );
             assert!(!name.starts_with("on"), "an event handler: {name}");
             if name == "href" {
                 assert!(
-                    value.starts_with('#') || value.starts_with("data:text/csv"),
+                    value.starts_with('#')
+                        || value.starts_with("data:text/csv")
+                        || value.starts_with("data:image/svg+xml;base64,"),
                     "{value}"
                 );
             }
@@ -216,11 +247,13 @@ fn a_page_serves_telephones_the_dark_and_screen_readers() {
         assert!(attribute(svg, "aria-label").is_some_and(|label| label.len() > 30));
     }
     let figures = all("figure").len();
-    assert_eq!(figures, 5);
-    assert_eq!(all("details").len(), figures);
+    assert_eq!(figures, 8);
     assert_eq!(all("figcaption").len(), figures);
+    // the numbers of each figure but the two scatter plots, and the detail of each section
+    assert_eq!(all("details").len(), figures - 2 + figures);
     let ids: Vec<_> = elements.iter().filter_map(|e| attribute(e, "id")).collect();
-    assert_eq!(ids, ["plain", "plain-2", "plain-3", "plain-4", "plain-5"]);
+    assert_eq!(ids.len(), figures);
+    assert_eq!(ids[..3], ["plain", "plain-2", "plain-3"]);
 }
 
 #[test]
@@ -250,6 +283,63 @@ fn the_numbers_of_a_figure_can_be_saved() {
         lines.to_csv(),
         "panel,series,x,y,low,high\r\np,s,1,1.5,,\r\nq,s,1,2.5,2,3\r\n"
     );
+}
+
+/// The bytes of base 64 without padding.
+fn decoded(text: &str) -> Vec<u8> {
+    let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = text
+        .trim_end_matches('=')
+        .chars()
+        .flat_map(|c| {
+            let value = digits.find(c).expect("a digit of base 64");
+            (0..6).rev().map(move |i| (value >> i & 1) as u8)
+        })
+        .collect();
+    bits.chunks_exact(8)
+        .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit))
+        .collect()
+}
+
+#[test]
+fn a_figure_can_be_saved_as_it_is_drawn() {
+    for figure in figures("情感") {
+        let (svg, title) = (figure.to_svg(), figure.title().to_owned());
+        let page = Report::new("r")
+            .section(Section::new("s").block(Block::Figure(figure)))
+            .render();
+        let start = page.find("base64,").expect("a picture") + 7;
+        let end = start + page[start..].find('"').unwrap();
+        assert_eq!(
+            String::from_utf8(decoded(&page[start..end])).unwrap(),
+            svg,
+            "{title}"
+        );
+    }
+}
+
+#[test]
+fn columns_stand_side_by_side_and_their_figures_have_names_of_their_own() {
+    let bars = || BarChart::new("F1", "class", "F1", ["joy"]).series("ours", [0.5]);
+    let column = |name: &str| (name.to_owned(), vec![Block::Figure(Box::new(bars()))]);
+    let report = Report::new("r")
+        .section(Section::new("s").block(Block::Columns(vec![column("<one>"), column("two")])));
+    let page = report.render();
+    let elements = parse(&page);
+    assert_eq!(page.matches("&lt;one&gt;").count(), 1);
+    // one drawing each, which fits a column
+    assert_eq!(elements.iter().filter(|e| e.0 == "svg").count(), 2);
+    let dir = std::env::temp_dir().join(format!("trimer-figures-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let names = report.write_figures(&dir).unwrap();
+    assert_eq!(names, ["01-one-f1", "02-two-f1"]);
+    for name in names {
+        let svg = std::fs::read_to_string(dir.join(format!("{name}.svg"))).unwrap();
+        assert_eq!(svg, bars().to_svg());
+        let csv = std::fs::read_to_string(dir.join(format!("{name}.csv"))).unwrap();
+        assert_eq!(csv, bars().to_csv());
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! `trimer bench`: training and inference speed of a model on this machine.
 
 use crate::{Answer, ui, ui::Hinted};
+use std::fmt::Write as _;
 use trimer_core::{Modality, ModalityMap};
-use trimer_nn::bench::{BenchOptions, BenchResult, bench};
+use trimer_nn::bench::{BenchOptions, BenchResult, Phases, bench};
 use trimer_nn::burn::tensor::Device;
+use trimer_nn::config::parse_set;
 use trimer_nn::models::{MODELS, ModelConfig, Task};
+use trimer_nn::plugins::PluginConfig;
 
 /// Arguments of `trimer bench`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,21 @@ pub(crate) struct Args {
     /// How often each measurement is repeated; the median counts
     #[arg(long, default_value_t = 7)]
     repeat: usize,
+    /// Change a key of the model, say `model.n_layers=8`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "all")]
+    sets: Vec<String>,
+    /// Frames per sequence, the same for every modality, instead of the preset's
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    length: Option<u32>,
+    /// Share of each sequence that is no padding, above 0 and at most 1
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    real: f64,
+    /// Measure one half alone: peak memory is then that of training or that of inference
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// A plug-in of the training step (see `trimer plugins`), with its defaults; may be repeated
+    #[arg(long = "plugin", value_name = "ID")]
+    plugins: Vec<String>,
     /// Without any dropout
     #[arg(long)]
     no_dropout: bool,
@@ -51,8 +69,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Half of a measurement.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Only {
+    Training,
+    Inference,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x <= 1.0 => Ok(x),
+        _ => Err("expected a number above 0 and at most 1".into()),
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     if args.all {
         return all(args, &device);
     }
@@ -61,21 +93,47 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     if args.json {
         ui::json(&result)?;
     } else {
-        ui::data(&format!(
-            "{}\nparameters            {}\ntraining              {:.1} utterances/s (batch {})\ninference             {:.1} utterances/s\none utterance         {:.2} ms (95 % within {:.2} ms)\npeak memory           {:.0} MiB\nmatrix-product limit  {:.0} GFLOP/s; training uses {:.0} % of it",
-            result.system,
-            result.parameters,
-            result.train_samples_per_s,
-            args.batch.max(1),
-            result.infer_samples_per_s,
-            result.infer_batch1_ms,
-            result.infer_batch1_p95_ms,
-            result.peak_bytes as f64 / 1_048_576.0,
-            result.gemm_limit_gflops,
-            100.0 * result.limit_share,
-        ));
+        ui::data(&text(&result, args.batch.max(1)));
     }
     Ok(Answer::Yes)
+}
+
+/// The result line by line, without what was not measured.
+fn text(result: &BenchResult, batch: usize) -> String {
+    let r = result;
+    let mut lines = vec![
+        r.system.clone(),
+        format!("device                {}", r.device_and_adapter()),
+        format!("parameters            {}", r.parameters),
+    ];
+    if r.train_samples_per_s.is_finite() {
+        let rate = r.train_samples_per_s;
+        lines.push(format!(
+            "training              {rate:.1} utterances/s (batch {batch})"
+        ));
+    }
+    if r.infer_samples_per_s.is_finite() {
+        let (median, p95) = (r.infer_batch1_ms, r.infer_batch1_p95_ms);
+        lines.push(format!(
+            "inference             {:.1} utterances/s",
+            r.infer_samples_per_s
+        ));
+        lines.push(format!(
+            "one utterance         {median:.2} ms (95 % within {p95:.2} ms)"
+        ));
+    }
+    let mib = r.peak_bytes as f64 / 1_048_576.0;
+    lines.push(format!("peak memory           {mib:.0} MiB"));
+    let mut limit = format!("matrix-product limit  {:.0} GFLOP/s", r.gemm_limit_gflops);
+    if r.limit_share.is_finite() {
+        let _ = write!(
+            limit,
+            "; training uses {:.0} % of it",
+            100.0 * r.limit_share
+        );
+    }
+    lines.push(limit);
+    lines.join("\n")
 }
 
 /// Every registered model, one after the other. Peak memory is that of the process and therefore
@@ -118,7 +176,18 @@ fn all(args: &Args, device: &Device) -> anyhow::Result<Answer> {
 }
 
 fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult> {
-    let config = ModelConfig::resolve(id, args.preset.as_deref(), &toml::Table::new())?;
+    let mut sets = toml::Table::new();
+    for set in &args.sets {
+        parse_set(set, &mut sets)?;
+    }
+    let mut overrides = toml::Table::new();
+    for (section, keys) in sets {
+        match keys {
+            toml::Value::Table(keys) if section == "model" => overrides.extend(keys),
+            _ => anyhow::bail!("expected keys of the model, `model.KEY=VALUE`, got `{section}`"),
+        }
+    }
+    let config = ModelConfig::resolve(id, args.preset.as_deref(), &overrides)?;
     // The widths that the two published forms of LFMIM were made for.
     let dims = if !args.dims.is_empty() {
         parse_dims(&args.dims)?
@@ -132,6 +201,9 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
         super::models::PAPER_DIMS
     };
     let mut input = super::models::default_input(&config, dims);
+    if let Some(length) = args.length {
+        input.lengths = ModalityMap::from_fn(|_| length as usize);
+    }
     input.n_speakers = input.n_speakers.map(|_| usize::from(args.speakers));
     config.check_input(&input)?;
     let turns = args.turns.max(1);
@@ -148,6 +220,17 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
         min_turns: args.min_turns.unwrap_or(turns),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
+        real: args.real,
+        phases: match args.only {
+            None => Phases::Both,
+            Some(Only::Training) => Phases::Training,
+            Some(Only::Inference) => Phases::Inference,
+        },
+        plugins: args
+            .plugins
+            .iter()
+            .map(|id| PluginConfig::resolve(id, &toml::Table::new()))
+            .collect::<Result<_, _>>()?,
     };
     let task = Task::Classification {
         n_classes: usize::from(args.classes),

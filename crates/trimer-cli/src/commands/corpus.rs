@@ -10,6 +10,7 @@ use trimer_core::corpus::synth::SynthSpec;
 use trimer_core::corpus::{CheckOptions, CheckReport, check_dir};
 use trimer_core::corpus::{Corpus, DataCard, FeatureDtype, export_folder, leak_sentence};
 use trimer_core::import::{self, ImportOptions, NonFinite};
+use trimer_core::{Modality, ModalitySet};
 
 /// `trimer corpus <verb>`.
 #[derive(Debug, clap::Subcommand)]
@@ -77,6 +78,9 @@ pub(crate) struct SynthArgs {
     /// Another number of utterances than the preset's, at least 10
     #[arg(long, value_name = "N")]
     utterances: Option<usize>,
+    /// Make this modality's features noise that shows nothing; may be repeated
+    #[arg(long, value_name = "MODALITY", value_parser = ["text", "audio", "vision"])]
+    noise: Vec<String>,
     /// Everything random follows from it
     #[arg(long)]
     seed: Option<u64>,
@@ -134,6 +138,8 @@ fn synth(args: &SynthArgs) -> anyhow::Result<Answer> {
         spec.n_speakers = spec.n_speakers.min(n / 2);
     }
     spec.seed = args.seed.unwrap_or(spec.seed);
+    let noise = args.noise.iter().map(|name| name.parse::<Modality>());
+    spec = spec.with_noise(noise.collect::<Result<ModalitySet, _>>()?);
     let bar = ui::bar(spec.n_utterances as u64, "making");
     let path =
         trimer_core::corpus::synth::write(&spec, &args.out, &mut |done, _| bar.set_position(done));

@@ -1,10 +1,12 @@
 //! `trimer eval`: metrics of a run, head by head, with intervals.
 
+use super::calibrate;
 use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, METRICS, Metrics};
 use trimer_core::{Head, HeadMap};
+use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::predict::labelled_rows_of_any;
 use trimer_nn::train::RunDir;
@@ -28,10 +30,10 @@ pub(crate) struct Args {
     #[arg(long)]
     missing: bool,
     /// Shares of the frames that are lost, divided by commas
-    #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = [0.1, 0.3, 0.5], requires = "missing")]
+    #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = super::missing::FRAME_LOSS, requires = "missing")]
     pub(super) frame_loss: Vec<f64>,
     /// Ratios of signal to noise power in decibels, divided by commas
-    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true, default_values_t = [20.0, 10.0, 0.0], requires = "missing")]
+    #[arg(long, value_name = "DB", value_delimiter = ',', allow_hyphen_values = true, default_values_t = super::missing::SNR, requires = "missing")]
     pub(super) snr: Vec<f64>,
     /// Which frames are lost and what noise is added follow from it
     #[arg(long, value_name = "S", default_value_t = 0, requires = "missing")]
@@ -42,9 +44,6 @@ pub(crate) struct Args {
     /// Most turns of each group but the last, divided by commas
     #[arg(long, value_name = "TURNS", value_delimiter = ',', default_values_t = [5, 10, 20, 40, 80], requires = "by_length")]
     pub(super) length_edges: Vec<usize>,
-    /// Each utterance as a point in the plane, before and after the fusion: principal components or t-SNE
-    #[arg(long, value_parser = ["pca", "tsne"], conflicts_with_all = ["missing", "by_length"])]
-    pub(super) points: Option<String>,
     /// Where to compute: cpu, cuda:0 or wgpu
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -61,7 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         None => run.open_corpus()?,
     };
     let split = parse_split(&args.split);
-    let device = trimer_nn::device::parse(&args.device)?;
+    let device = crate::device::opened(&args.device)?.device;
     if labelled_rows_of_any(&corpus, split, run.config.task).is_empty() {
         return Err(Hinted::new(
             nothing_to_judge(&corpus, split),
@@ -74,8 +73,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     if args.missing {
         super::missing::show(&run, &corpus, split, args, &device)?;
-    } else if let Some(method) = &args.points {
-        super::points::show(&run, &corpus, split, method, args.json, &device)?;
     } else if args.by_length {
         super::by_length::show(&run, &corpus, split, args, &device)?;
     } else {
@@ -106,6 +103,12 @@ pub(crate) fn show(
     } else {
         run.evaluate(corpus, split, device, &EvaluationOptions::default())?
     };
+    let judged = if heads.iter().any(|(_, h)| h.is_some()) {
+        run.judge_calibration(corpus, split, device)?
+    } else {
+        HeadMap::default()
+    };
+    let calibration = calibrate::results(&judged, &[])?;
     if json {
         let kept: serde_json::Map<String, serde_json::Value> = heads
             .iter()
@@ -121,6 +124,7 @@ pub(crate) fn show(
             "split": split,
             "seeds": run.config.seeds,
             "heads": kept,
+            "calibration": calibrate::as_json(&judged, &calibration, &[])?,
         }));
     }
     let protocol = run.protocol()?;
@@ -138,10 +142,19 @@ pub(crate) fn show(
     ));
     ui::data(&metric_table(&heads));
     ui::data(&class_table(&heads, &run.config.classes));
+    if calibration.iter().any(|(_, c)| c.is_some()) {
+        ui::data("\nprobabilities at the temperatures fitted on valid\n");
+        ui::data(&calibrate::table(&calibration));
+    } else if run.config.task != Task::Regression {
+        ui::note(&format!(
+            "the probabilities are not calibrated; `trimer calibrate {}` fits temperatures on valid",
+            run.path.display()
+        ));
+    }
     Ok(())
 }
 
-fn nothing_to_judge(corpus: &Corpus, split: Split) -> String {
+pub(crate) fn nothing_to_judge(corpus: &Corpus, split: Split) -> String {
     let name = &corpus.info().name;
     if corpus.indices(split).is_empty() {
         format!("the corpus `{name}` has no {split} split: nothing to judge on")

@@ -2,14 +2,17 @@
 
 pub(crate) mod bench;
 pub(crate) mod by_length;
+pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod eval;
+mod explain;
 pub(crate) mod labels;
 pub(crate) mod missing;
 pub(crate) mod models;
-pub(crate) mod points;
+pub(crate) mod plugins;
 pub(crate) mod predict;
 pub(crate) mod quickstart;
+pub(crate) mod report;
 pub(crate) mod train;
 pub(crate) mod tune;

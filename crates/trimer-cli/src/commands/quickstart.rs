@@ -2,7 +2,7 @@
 
 use super::train::{environment, parse_recipe, train_to_end};
 use crate::ui::{self, Hinted};
-use crate::{Answer, run_report};
+use crate::{Answer, report};
 use std::path::PathBuf;
 use std::time::Instant;
 use trimer_core::corpus::synth::SynthSpec;
@@ -60,13 +60,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     ));
 
     ui::note("2/4  training LFMIM");
-    let device = trimer_nn::device::parse("cpu")?;
+    let opened = crate::device::opened("cpu")?;
+    let device = &opened.device;
     let config = parse_recipe(RECIPE)?.resolve(Some("lfmim"), &corpus, vec![args.seed])?;
-    let run = RunDir::create(&args.out.join("run"), config, &environment("cpu"))?;
-    train_to_end(&run, &corpus, &device)?;
+    let run = RunDir::create(&args.out.join("run"), config, &environment(&opened))?;
+    train_to_end(&run, &corpus, device)?;
 
     ui::note("3/4  judging it on the test split");
-    super::eval::show(&run, &corpus, Split::Test, &device, false)?;
+    super::eval::show(&run, &corpus, Split::Test, device, false)?;
     if let Some(ceiling) = corpus.ceiling() {
         let rows: Vec<Vec<String>> = ceiling
             .multimodal_from
@@ -81,7 +82,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
 
     ui::note("4/4  writing the report");
     let file = args.out.join("report.html");
-    run_report::report(&run, &corpus, &device)?.write(&file)?;
+    let options = report::Options::on_test(device);
+    let judged = report::Judged::new(&run, &corpus, "quickstart".into(), &options)?;
+    let (page, _) = report::compose(&[judged], &options, &mut |_| {})?;
+    page.write(&file)?;
     ui::note(&format!(
         "     {}\ndone in {:.0} s; open the report in a browser, then try\n     trimer eval {}\n     trimer predict {} --corpus {} --split test",
         file.display(),

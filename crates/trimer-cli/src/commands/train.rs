@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
+use trimer_nn::device::Opened;
 use trimer_nn::train::config::DataConfig;
 use trimer_nn::train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
@@ -23,13 +24,17 @@ pub(crate) struct Args {
     /// The model's id (see `trimer models`); `lfmim` unless the recipe says otherwise
     #[arg(long, value_name = "ID", conflicts_with = "resume")]
     model: Option<String>,
-    /// A TOML file with `[model]`, `[data]` and `[train]`: only what differs from the defaults
+    /// A TOML file with `[model]`, `[data]`, `[train]` and sections of plug-ins: only what differs from the defaults
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     recipe: Option<PathBuf>,
     /// Change one key, for instance `train.lr=1e-3` or `model.preset=released`; may be repeated
     /// (`--help` lists the keys)
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     sets: Vec<String>,
+    /// Use a plug-in (see `trimer plugins`); several act in the order given. Its keys are set with, for
+    /// instance, `--set fagm.beta=0.5`
+    #[arg(long = "plugin", value_name = "ID", conflicts_with = "resume")]
+    plugins: Vec<String>,
     /// Start from these weights (.safetensors, .pth or .pt under the reference's names); with
     /// `--set train.epochs=0` they are judged as they are
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
@@ -58,7 +63,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let opened = crate::device::opened(&args.device)?;
+    let device = &opened.device;
     let (run, corpus) = match &args.resume {
         Some(path) => {
             let run = RunDir::open(path)?;
@@ -80,10 +86,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             run.check_selection(args.select_on == "test")?;
             (run, corpus)
         }
-        None => start(args)?,
+        None => start(args, &opened)?,
     };
-    train_to_end(&run, &corpus, &device)?;
-    super::eval::show(&run, &corpus, Split::Test, &device, args.json)?;
+    train_to_end(&run, &corpus, device)?;
+    super::eval::show(&run, &corpus, Split::Test, device, args.json)?;
     Ok(Answer::Yes)
 }
 
@@ -113,7 +119,7 @@ pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> an
     Ok(())
 }
 
-fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
+fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
     let path = args.corpus.as_ref().ok_or_else(|| {
         Hinted::new(
             "no corpus is given",
@@ -125,10 +131,22 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
         Some(file) => read_recipe(file)?,
         None => Overrides::default(),
     };
-    overrides.merge(parse_sets(&args.sets)?);
+    let sets = parse_sets(&args.sets)?;
+    let touched: Vec<String> = sets.plugins.keys().cloned().collect();
+    overrides.merge(sets);
+    if !args.plugins.is_empty() {
+        overrides.use_plugins(&args.plugins);
+    }
     overrides.select_on = parse_select_on(&args.select_on);
     let seeds = seeds(args)?;
     let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
+    if let Some(id) = touched.iter().find(|id| !config.train.plugins.contains(id)) {
+        return Err(Hinted::new(
+            format!("`--set {id}...` changes nothing: the plug-in `{id}` is not active"),
+            format!("add `--plugin {id}`"),
+        )
+        .into());
+    }
     if let Some(weights) = &args.init {
         // A run may be continued from another directory than it was started in.
         config.init_weights = std::path::absolute(weights)?;
@@ -138,7 +156,7 @@ fn start(args: &Args) -> anyhow::Result<(RunDir, Corpus)> {
         .out
         .clone()
         .unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
-    let run = RunDir::create(&out, config, &environment(&args.device))?;
+    let run = RunDir::create(&out, config, &environment(opened))?;
     ui::note(&format!("run directory: {}", out.display()));
     Ok((run, corpus))
 }
@@ -178,7 +196,7 @@ fn known_keys() -> String {
         format!("[{section}]\n{table}")
     };
     format!(
-        "Keys for `--set` and recipes, with their defaults (those of [model]: `trimer models ID`):\n\n{}\n{}",
+        "Keys for `--set` and recipes, with their defaults (those of [model]: `trimer models ID`, those of plug-ins: `trimer plugins ID`):\n\n{}\n{}",
         toml("data", toml::to_string(&DataConfig::default())),
         toml("train", toml::to_string(&TrainConfig::default())),
     )
@@ -228,13 +246,14 @@ fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
 }
 
 /// Versions and machine, as stored with a run.
-pub(crate) fn environment(device: &str) -> serde_json::Value {
+pub(crate) fn environment(opened: &Opened) -> serde_json::Value {
     serde_json::json!({
         "trimer": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "threads": trimer_nn::kernels::threads(),
-        "device": device,
+        "device": opened.name.to_string(),
+        "adapter": opened.adapter,
         "command": std::env::args().collect::<Vec<_>>(),
     })
 }

@@ -2,14 +2,13 @@
 
 use super::compare::plain_name;
 use super::train::{environment, parse_sets, read_recipe, stop_on_ctrl_c};
-use crate::jobs::at_a_time;
 use crate::{Answer, ui, ui::Hinted};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
-use trimer_nn::burn::tensor::Device;
+use trimer_nn::device::Opened;
 use trimer_nn::files::write_atomic;
 use trimer_nn::train::config::Select;
 use trimer_nn::train::{Overrides, RunConfig, RunDir, TuningRecord};
@@ -83,6 +82,13 @@ A search space has the keys of a recipe, each with a range:
 Writes DIR/<model>.toml, the best recipe, and DIR/<model>/trials.jsonl, every trial. Compare with
 them by `trimer compare --models .. --recipes DIR`.";
 
+impl Args {
+    /// Trials to train at a time.
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.clamp(1, 64)
+    }
+}
+
 /// A search for one model.
 struct Search<'a> {
     args: &'a Args,
@@ -94,12 +100,12 @@ struct Search<'a> {
     rungs: Vec<Rung>,
     metric: String,
     higher: bool,
-    device: Device,
+    opened: &'a Opened,
     stop: &'a AtomicBool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?.autodiff();
+    let opened = crate::device::opened(&args.device)?;
     let corpus = Corpus::open(&args.corpus)?;
     for (i, model) in args.models.iter().enumerate() {
         ModelConfig::resolve(model, None, &toml::Table::new())?;
@@ -114,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let stop = stop_on_ctrl_c();
     let mut results = Vec::new();
     for model in &args.models {
-        let search = Search::new(args, model, &corpus, device.clone(), &stop)?;
+        let search = Search::new(args, model, &corpus, &opened, &stop)?;
         let Some(trials) = search.run()? else {
             return Err(Hinted::new(
                 "interrupted; every trial is saved",
@@ -156,7 +162,7 @@ impl<'a> Search<'a> {
         args: &'a Args,
         model: &'a str,
         corpus: &'a Corpus,
-        device: Device,
+        opened: &'a Opened,
         stop: &'a AtomicBool,
     ) -> anyhow::Result<Self> {
         let mut base = match args.recipe.as_ref().and_then(|p| file_of(p, model)) {
@@ -202,7 +208,7 @@ impl<'a> Search<'a> {
             rungs,
             metric: metric.to_owned(),
             higher,
-            device,
+            opened,
             stop,
         };
         search.settle(&text, &config)?;
@@ -301,7 +307,7 @@ impl<'a> Search<'a> {
         let done: Mutex<Vec<Trial>> = Mutex::new(Vec::new());
         let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
         let written = Mutex::new(known.to_vec());
-        at_a_time(self.args.jobs.clamp(1, 64), || {
+        crate::jobs::run(self.args.jobs(), || {
             while let Some(&trial) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if self.stop.load(Ordering::Relaxed) {
                     break;
@@ -392,9 +398,15 @@ impl<'a> Search<'a> {
         let run = if path.join("config.toml").is_file() {
             RunDir::open(&path)?
         } else {
-            RunDir::create(&path, config, &environment(&self.args.device))?
+            RunDir::create(&path, config, &environment(self.opened))?
         };
-        match train_to(&run, self.corpus, epochs, &self.device, self.stop) {
+        match train_to(
+            &run,
+            self.corpus,
+            epochs,
+            &self.opened.device.clone().autodiff(),
+            self.stop,
+        ) {
             Ok(None) => Ok(None),
             Ok(Some(Best { value, epoch })) => {
                 record.value = value;

@@ -15,6 +15,7 @@ mod export;
 mod file_name;
 mod label_space;
 mod map;
+mod memory;
 mod partial;
 mod reader;
 mod shard;

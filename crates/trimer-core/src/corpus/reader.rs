@@ -56,16 +56,8 @@ impl Corpus {
         let (utterances, locations) = table::read(&table, &descriptor.label_space)?;
         let dims = descriptor.dims();
         let shards = ModalityMap::try_from_fn(|m| open_shards(path, &descriptor, m, *dims.get(m)))?;
-        let corpus = Self {
-            path: path.to_owned(),
-            info: descriptor.info(),
-            dims,
-            descriptor,
-            utterances,
-            locations,
-            shards,
-            budget: Budget::default(),
-        };
+        let mut corpus = Self::from_parts(descriptor, utterances, locations, shards);
+        path.clone_into(&mut corpus.path);
         corpus
             .check_rows()
             .map_err(|message| CorpusError::Table {
@@ -73,6 +65,25 @@ impl Corpus {
                 message,
             })
             .map(|()| corpus)
+    }
+
+    /// A corpus without a path.
+    pub(super) fn from_parts(
+        descriptor: Descriptor,
+        utterances: Vec<Utterance>,
+        locations: Vec<ModalityMap<Option<Location>>>,
+        shards: ModalityMap<Vec<Shard>>,
+    ) -> Self {
+        Self {
+            path: PathBuf::new(),
+            info: descriptor.info(),
+            dims: descriptor.dims(),
+            descriptor,
+            utterances,
+            locations,
+            shards,
+            budget: Budget::default(),
+        }
     }
 
     fn check_rows(&self) -> Result<(), String> {
@@ -187,6 +198,11 @@ impl Corpus {
         let mut hasher = Sha256::new();
         for (name, entry) in &self.descriptor.files {
             hasher.update(format!("{name}\t{}\n", entry.sha256));
+        }
+        for (modality, shards) in self.shards.iter() {
+            for bytes in shards.iter().filter_map(Shard::memory) {
+                hasher.update(format!("{modality}\t{}\n", hex(&Sha256::digest(bytes))));
+            }
         }
         let space = &self.descriptor.label_space;
         for (kind, names) in [("class", &space.classes), ("binary", &space.binary)] {
@@ -307,7 +323,7 @@ impl FrameView<'_> {
         let bytes = self.shard.rows(start, rows.len() as u64);
         decode(self.dtype, bytes, out);
         let shards = self.corpus.shards.iter().flat_map(|(_, shards)| shards);
-        let maps = shards.map(Shard::map);
+        let maps = shards.filter_map(Shard::map);
         self.corpus.budget.spend(bytes.len() as u64, maps);
     }
 

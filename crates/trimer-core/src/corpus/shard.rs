@@ -1,6 +1,6 @@
 //! Files of features: one packed `[frames, dim]` tensor each, in the safetensors layout.
 
-use super::{CorpusError, FeatureDtype, map::Map};
+use super::{CorpusError, FeatureDtype, Frames, map::Map};
 use crate::Modality;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use safetensors::{Dtype, SafeTensors};
@@ -219,10 +219,28 @@ impl ShardWriter {
     }
 }
 
+/// Where the bytes of a shard lie.
+#[derive(Debug)]
+enum Bytes {
+    File(Map),
+    Memory(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::File(map) => map,
+            Self::Memory(bytes) => bytes,
+        }
+    }
+}
+
 /// A shard that is read where it lies.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    map: Map,
+    bytes: Bytes,
     data_start: usize,
     frames: u64,
     dim: usize,
@@ -290,7 +308,7 @@ impl Shard {
                 if data_end <= map.len() && data_end.checked_sub(data_start) == Some(size) =>
             {
                 Ok(Self {
-                    map,
+                    bytes: Bytes::File(map),
                     data_start,
                     frames: frames as u64,
                     dim,
@@ -305,8 +323,32 @@ impl Shard {
         self.frames
     }
 
-    pub(super) fn map(&self) -> &Map {
-        &self.map
+    /// The frames of one utterance, kept in memory as f32.
+    pub(super) fn in_memory(frames: &Frames<'_>) -> Self {
+        let bytes = frames.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self {
+            bytes: Bytes::Memory(bytes),
+            data_start: 0,
+            frames: frames.time() as u64,
+            dim: frames.dim,
+            dtype: FeatureDtype::F32,
+        }
+    }
+
+    /// The mapped file; `None` where the shard is in memory.
+    pub(super) fn map(&self) -> Option<&Map> {
+        match &self.bytes {
+            Bytes::File(map) => Some(map),
+            Bytes::Memory(_) => None,
+        }
+    }
+
+    /// The bytes of a shard that no file and so no checksum in a descriptor stands for.
+    pub(super) fn memory(&self) -> Option<&[u8]> {
+        match &self.bytes {
+            Bytes::File(_) => None,
+            Bytes::Memory(bytes) => Some(bytes),
+        }
     }
 
     /// The stored bytes of `length` frames from `offset`, brought into memory; empty where they are
@@ -322,10 +364,12 @@ impl Shard {
                 .checked_add(self.data_start as u64)?;
             Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
         });
-        let range = range.filter(|r| r.start <= r.end && r.end <= self.map.len());
+        let range = range.filter(|r| r.start <= r.end && r.end <= self.bytes.len());
         range.map_or(&[], |r| {
-            self.map.prepare(r.start, r.len());
-            &self.map[r]
+            if let Bytes::File(map) = &self.bytes {
+                map.prepare(r.start, r.len());
+            }
+            &self.bytes[r]
         })
     }
 }

@@ -16,7 +16,7 @@ pub use dialogue::SynthDialogue;
 use super::{
     CorpusError, CorpusInfo, CorpusWriter, FeatureDtype, Frames, MAX_UTTERANCES, Split, Utterance,
 };
-use crate::{Hint, LabelSpace, Modality, ModalityMap, error::nearest};
+use crate::{Hint, LabelSpace, Modality, ModalityMap, ModalitySet, error::nearest};
 use features::{Strength, Templates, normal, stream, uniform};
 use std::{
     path::{Path, PathBuf},
@@ -76,7 +76,7 @@ pub struct SynthModality {
     /// Number of frames.
     pub length: Length,
     /// How clearly features show the emotion, as a factor of the preset's loudness; the noise has
-    /// standard deviation 1.
+    /// standard deviation 1. With 0 the features are that noise and nothing else.
     pub signal: f64,
 }
 
@@ -208,10 +208,32 @@ impl SynthSpec {
     /// Where people talk with one another, this is an observer of one utterance at a time; who
     /// remembers what was said before can do better.
     pub fn ceiling(&self) -> Ceiling {
+        let mute = self.noise();
+        let telling = Modality::ALL.into_iter().filter(|m| !mute.contains(*m));
         match self.dialogue {
-            None => emotion::ceiling(),
-            Some(_) => emotion::ceiling_of_felt(),
+            None => emotion::ceiling(telling.collect()),
+            Some(_) => emotion::ceiling_of_felt(telling.collect()),
         }
+    }
+
+    /// The modalities whose features are noise and show nothing.
+    pub fn noise(&self) -> ModalitySet {
+        let all = self.modalities.iter();
+        all.filter(|(_, m)| m.is_some_and(|m| m.signal == 0.0))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// Makes the features of these modalities noise that shows nothing: a model that is asked why
+    /// has to say that they did not matter.
+    #[must_use]
+    pub fn with_noise(mut self, noise: ModalitySet) -> Self {
+        for modality in noise.iter() {
+            if let Some(modality) = self.modalities.get_mut(modality) {
+                modality.signal = 0.0;
+            }
+        }
+        self
     }
 
     /// # Errors
@@ -261,9 +283,9 @@ impl SynthSpec {
                     "1 <= min <= median <= max <= 100000".to_owned(),
                 );
             }
-            if !(modality.signal > 0.0 && modality.signal <= 10.0) {
+            if !(0.0..=10.0).contains(&modality.signal) {
                 let value = modality.signal.to_string();
-                return fail(&field("signal"), value, "above 0, at most 10".to_owned());
+                return fail(&field("signal"), value, "0 to 10".to_owned());
             }
         }
         Ok(())
@@ -281,8 +303,19 @@ impl SynthSpec {
             licence: "CC0-1.0".to_owned(),
             citation: String::new(),
             description: format!(
-                "Made-up data, no human being was recorded.\n\n{}\n\nA perfect observer of the text alone finds the multimodal label in {}, of the audio in {}, of the vision in {}, of all three in {} of all cases.",
+                "Made-up data, no human being was recorded.\n\n{}{}\n\nA perfect observer of the text alone finds the multimodal label in {}, of the audio in {}, of the vision in {}, of all three in {} of all cases.",
                 self.dialogue.map_or(emotion::RULE, |_| dialogue::RULE),
+                match self.noise() {
+                    none if none.is_empty() => String::new(),
+                    noise => format!(
+                        " Here the features of {} are noise: they show nothing.",
+                        noise
+                            .iter()
+                            .map(Modality::as_str)
+                            .collect::<Vec<_>>()
+                            .join(" and ")
+                    ),
+                },
                 from("text"),
                 from("audio"),
                 from("vision"),
@@ -397,7 +430,8 @@ impl<'a> Maker<'a> {
                     let strength = Strength {
                         constant: 0.8 * modality.signal,
                         bump: 1.6 * modality.signal,
-                        speaker: 0.3,
+                        // Noise does not even tell speakers apart.
+                        speaker: if modality.signal > 0.0 { 0.3 } else { 0.0 },
                     };
                     Templates::new(spec.seed, m, modality.dim, strength)
                 })

@@ -155,31 +155,7 @@ impl CorpusWriter {
                 return Ok(bytes.len());
             };
             let dim = frames.dim;
-            if dim == 0 || frames.values.len() % dim != 0 {
-                return Err(CorpusError::Ragged {
-                    id: id.to_owned(),
-                    modality,
-                    values: frames.values.len(),
-                    dim,
-                });
-            }
-            if let Some(expected) = *self.dims.get(modality)
-                && expected != dim
-            {
-                return Err(CorpusError::Dim {
-                    id: id.to_owned(),
-                    modality,
-                    expected,
-                    found: dim,
-                });
-            }
-            if frames.time() > MAX_FRAMES_PER_UTTERANCE {
-                return Err(CorpusError::TooLong {
-                    id: id.to_owned(),
-                    modality,
-                    frames: frames.time(),
-                });
-            }
+            check_frames(id, modality, frames, *self.dims.get(modality))?;
             encode(self.info.dtype, &frames.values, bytes).map_err(|at| CorpusError::Overflow {
                 id: id.to_owned(),
                 modality,
@@ -290,6 +266,42 @@ impl CorpusWriter {
     pub fn dtype(&self) -> FeatureDtype {
         self.info.dtype
     }
+}
+
+/// Refuses frames that are ragged, too many, or of another width than those before.
+pub(super) fn check_frames(
+    id: &str,
+    modality: Modality,
+    frames: &Frames<'_>,
+    expected: Option<usize>,
+) -> Result<(), CorpusError> {
+    let dim = frames.dim;
+    if dim == 0 || !frames.values.len().is_multiple_of(dim) {
+        return Err(CorpusError::Ragged {
+            id: id.to_owned(),
+            modality,
+            values: frames.values.len(),
+            dim,
+        });
+    }
+    if let Some(expected) = expected
+        && expected != dim
+    {
+        return Err(CorpusError::Dim {
+            id: id.to_owned(),
+            modality,
+            expected,
+            found: dim,
+        });
+    }
+    if frames.time() > MAX_FRAMES_PER_UTTERANCE {
+        return Err(CorpusError::TooLong {
+            id: id.to_owned(),
+            modality,
+            frames: frames.time(),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

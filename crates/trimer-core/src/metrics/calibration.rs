@@ -3,8 +3,58 @@
 //!
 //! Everything is fitted on one set of samples (validation) and applied to others; nothing is random.
 
-use super::{MetricError, Probabilities, confusion::check_classes, probability::arg_max};
-use serde::Serialize;
+use super::{
+    MetricError, MetricInfo, Probabilities, Task, confusion::check_classes, probability::arg_max,
+};
+use serde::{Deserialize, Serialize};
+
+/// Bins of the calibration error wherever no other number is asked for [Guo2017, table 1].
+pub const N_BINS: usize = 15;
+
+/// See [`ece`].
+pub static ECE: MetricInfo = MetricInfo {
+    id: "ece",
+    title: "Expected calibration error",
+    task: Task::Classification,
+    unit: "1",
+    bounds: [0.0, 1.0],
+    higher_is_better: false,
+    per_class: false,
+    definition: "distance of mean confidence and accuracy in 15 bins of equal width over the probability of the predicted class, each bin with its upper edge, weighted by the bin's samples",
+    source: "[Guo2017] eq. 3",
+    empty: "undefined without samples or without probabilities; empty bins count nothing",
+    tables: "none of the reproduced ones",
+};
+
+/// Sums over the samples of each bin, to which samples are added one by one.
+#[derive(Debug, Clone)]
+pub(crate) struct Bins(Vec<[f64; 3]>);
+
+impl Bins {
+    pub(crate) fn new(n_bins: usize) -> Self {
+        Self(vec![[0.0; 3]; n_bins.max(1)])
+    }
+
+    /// The bin of a confidence: the first holds 0 too, every other one its upper edge only.
+    pub(crate) fn place(confidence: f64, n_bins: usize) -> usize {
+        ((confidence * n_bins as f64).ceil() as usize).clamp(1, n_bins.max(1)) - 1
+    }
+
+    pub(crate) fn add(&mut self, bin: usize, confidence: f64, right: bool, weight: f64) {
+        let [n, sum, hits] = &mut self.0[bin];
+        *n += weight;
+        *sum += weight * confidence;
+        *hits += weight * f64::from(u8::from(right));
+    }
+
+    /// `sum_b n_b / n |confidence_b - accuracy_b|`; NaN without samples.
+    pub(crate) fn ece(&self) -> f64 {
+        let total: f64 = self.0.iter().map(|[n, ..]| n).sum();
+        // n_b |sum / n_b - hits / n_b| needs no division.
+        let sum: f64 = self.0.iter().map(|[_, sum, hits]| (sum - hits).abs()).sum();
+        sum / total
+    }
+}
 
 /// One bin of a reliability diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -25,37 +75,39 @@ pub struct ReliabilityBin {
 /// [Guo2017, section 2].
 pub fn reliability(probabilities: &Probabilities<'_>, n_bins: usize) -> Vec<ReliabilityBin> {
     let n_bins = n_bins.max(1);
-    let mut sums = vec![(0u64, 0.0, 0u64); n_bins];
-    for (truth, row) in probabilities.rows() {
-        let best = arg_max(row);
-        let at = (row[best] * n_bins as f64).ceil() as usize;
-        let (n, confidence, right) = &mut sums[at.clamp(1, n_bins) - 1];
-        *n += 1;
-        *confidence += row[best];
-        *right += u64::from(best == truth);
-    }
+    let bins = fill(probabilities, n_bins);
     let edge = |k: usize| k as f64 / n_bins as f64;
-    sums.into_iter()
+    bins.0
+        .into_iter()
         .enumerate()
-        .map(|(k, (n, confidence, right))| ReliabilityBin {
+        .map(|(k, [n, confidence, right])| ReliabilityBin {
             low: edge(k),
             high: edge(k + 1),
-            n,
-            confidence: confidence / n as f64,
-            accuracy: right as f64 / n as f64,
+            n: n as u64,
+            confidence: confidence / n,
+            accuracy: right / n,
         })
         .collect()
+}
+
+fn fill(probabilities: &Probabilities<'_>, n_bins: usize) -> Bins {
+    let mut bins = Bins::new(n_bins);
+    for (truth, row) in probabilities.rows() {
+        let best = arg_max(row);
+        bins.add(
+            Bins::place(row[best], n_bins),
+            row[best],
+            best == truth,
+            1.0,
+        );
+    }
+    bins
 }
 
 /// Expected calibration error: the distance of confidence and accuracy in the bins of
 /// [`reliability`], weighted by their samples; in 0..=1, NaN without samples [Guo2017, eq. 3].
 pub fn ece(probabilities: &Probabilities<'_>, n_bins: usize) -> f64 {
-    let sum: f64 = reliability(probabilities, n_bins)
-        .iter()
-        .filter(|bin| bin.n > 0)
-        .map(|bin| bin.n as f64 * (bin.confidence - bin.accuracy).abs())
-        .sum();
-    sum / probabilities.len() as f64
+    fill(probabilities, n_bins.max(1)).ece()
 }
 
 /// A fitted temperature.
@@ -85,6 +137,31 @@ pub fn softmax(logits: &[f64], n_classes: usize, temperature: f64) -> Vec<f64> {
         }
     }
     values
+}
+
+/// Smaller probabilities count as this one where logits are read off probabilities: what a softmax
+/// in single precision rounds to zero would otherwise be minus infinity.
+pub const SMALLEST_PROBABILITY: f64 = f32::MIN_POSITIVE as f64;
+
+/// Logits that a softmax turns into these probabilities of classes: their logarithms, which differ
+/// from the model's own logits by a constant per sample, and that changes no softmax of them
+/// divided by any temperature.
+pub fn class_logits(probabilities: &[f64]) -> Vec<f64> {
+    let log = |p: &f64| p.max(SMALLEST_PROBABILITY).ln();
+    probabilities.iter().map(log).collect()
+}
+
+/// Logits of no and yes, in pairs, for probabilities of yes.
+///
+/// A probability that single precision rounds to 1 says no more of its logit than that it is above
+/// 17; the closest number below 1 in single precision stands for it.
+pub fn yes_no_logits(probabilities: &[f64]) -> Vec<f64> {
+    const ROOM: f64 = f32::EPSILON as f64 / 2.0;
+    let pair = |&p: &f64| {
+        let p = p.clamp(SMALLEST_PROBABILITY, 1.0 - ROOM);
+        [0.0, (p / (1.0 - p)).ln()]
+    };
+    probabilities.iter().flat_map(pair).collect()
 }
 
 /// Finds the temperature with the lowest log loss [Guo2017, section 4.2].
@@ -169,7 +246,7 @@ fn loss(truth: &[u32], logits: &[f64], n_classes: usize, temperature: f64) -> f6
 }
 
 /// What is gained by keeping silent below a confidence.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoveragePoint {
     /// Samples whose confidence is at least this are answered.
     pub threshold: f64,
@@ -216,8 +293,39 @@ pub fn abstain_threshold(
     curve.into_iter().rfind(|point| point.accuracy >= accuracy)
 }
 
+/// The points of a [`coverage_curve`] that answer the most samples for some wished accuracy: each is
+/// more accurate than all points of larger coverage. [`abstain_threshold`] chooses among them, so
+/// they are all that has to be kept.
+pub fn worthwhile(curve: &[CoveragePoint]) -> Vec<CoveragePoint> {
+    let mut best = f64::NEG_INFINITY;
+    let mut kept: Vec<CoveragePoint> = Vec::new();
+    for point in curve.iter().rev() {
+        if point.accuracy > best {
+            best = point.accuracy;
+            kept.push(*point);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// Accuracy on the share `coverage` of the samples with the highest confidence. Where that share
+/// ends within samples of equal confidence, these count by their mean; NaN without samples.
+pub fn accuracy_at_coverage(curve: &[CoveragePoint], coverage: f64) -> f64 {
+    let (mut n, mut right) = (0.0, 0.0);
+    for point in curve {
+        let (all, hits) = (point.coverage, point.coverage * point.accuracy);
+        if all >= coverage && all > n {
+            let part = (coverage - n) / (all - n);
+            return (right + part * (hits - right)) / coverage;
+        }
+        (n, right) = (all, hits);
+    }
+    curve.last().map_or(f64::NAN, |last| last.accuracy)
+}
+
 /// The threshold of one class against the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassThreshold {
     /// The class is assigned when its probability is at least this; NaN without true samples.
     pub threshold: f64,
@@ -319,6 +427,43 @@ mod tests {
         assert_eq!(abstain_threshold(&p, 0.7).unwrap().coverage, 1.0);
         let wrong = Probabilities::new(&[1], &[0.9, 0.1], 2).unwrap();
         assert_eq!(abstain_threshold(&wrong, 0.5), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_curve_answers_every_wish_and_coverage_is_read_between_points() {
+        // from the most to the least sure: right, wrong, right, right, wrong (two of equal confidence)
+        let values = [0.95, 0.05, 0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.6, 0.4];
+        let p = Probabilities::new(&[0, 1, 0, 0, 1, 1], &values, 2).unwrap();
+        let curve = coverage_curve(&p);
+        let kept = worthwhile(&curve);
+        // accuracies 1, 1/2, 2/3, 3/4, 3/6: the second and the third are no better than the fourth
+        let accuracies: Vec<f64> = kept.iter().map(|c| c.accuracy).collect();
+        assert_eq!(accuracies, [1.0, 0.75, 0.5]);
+        for wish in [0.0, 0.5, 0.6, 0.75, 0.76, 1.0] {
+            let best = kept.iter().rfind(|c| c.accuracy >= wish).copied();
+            assert_eq!(best, abstain_threshold(&p, wish), "{wish}");
+        }
+        let at = |coverage| accuracy_at_coverage(&curve, coverage);
+        assert!((at(1.0) - 0.5).abs() < 1e-12 && (at(4.0 / 6.0) - 0.75).abs() < 1e-12);
+        // 5 of 6: three right among four, and half of the pair, of which none is right
+        assert!((at(5.0 / 6.0) - 0.6).abs() < 1e-12);
+        assert!(accuracy_at_coverage(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn probabilities_give_back_the_logits_of_which_they_are_the_softmax() {
+        let logits = [3.0, -1.0, 0.5, -90.0, 2.0, 2.0];
+        let p = softmax(&logits, 3, 1.0);
+        let again = softmax(&class_logits(&p), 3, 1.7);
+        for (a, b) in again.iter().zip(softmax(&logits, 3, 1.7)) {
+            assert!((a - b).abs() < 1e-12);
+        }
+        // yes with probability 1 / (1 + e^-2)
+        let yes = softmax(&[0.0, 2.0], 2, 1.0)[1];
+        let pair = yes_no_logits(&[yes]);
+        assert!((pair[1] - pair[0] - 2.0).abs() < 1e-12);
+        assert!(yes_no_logits(&[0.0, 1.0]).iter().all(|z| z.is_finite()));
+        assert!(class_logits(&[0.0, 1.0]).iter().all(|z| z.is_finite()));
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub mod value;
 
 pub use confusion::ConfusionMatrix;
 pub use evaluate::{
-    ClassificationPrediction, EvaluationOptions, compare_classification, compare_regression,
-    evaluate_binary_seeds, evaluate_classification, evaluate_classification_seeds,
+    Abstained, AtCoverage, CalibratedSeed, CalibrationResult, ClassificationPrediction,
+    EvaluationOptions, compare_classification, compare_regression, evaluate_binary_seeds,
+    evaluate_calibration, evaluate_classification, evaluate_classification_seeds,
     evaluate_regression, evaluate_regression_seeds,
 };
 pub use pairs::Pairs;
@@ -92,6 +93,7 @@ pub static METRICS: &[&MetricInfo] = &[
     &probability::LOG_LOSS,
     &probability::BRIER,
     &probability::BRIER_MEAN,
+    &calibration::ECE,
     &ranking::TOP2_ACCURACY,
     &ranking::TOP3_ACCURACY,
     &ranking::ROC_AUC,

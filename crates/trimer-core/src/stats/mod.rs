@@ -7,8 +7,8 @@ pub mod bootstrap;
 pub mod describe;
 pub mod multiple;
 pub mod paired;
-pub mod plane;
 pub mod proportion;
+pub mod shapley;
 pub mod student;
 
 pub use bootstrap::{BootstrapOptions, bootstrap_interval, bootstrap_many};
@@ -18,3 +18,4 @@ pub use paired::{
     PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
 };
 pub use proportion::wilson;
+pub use shapley::shapley;

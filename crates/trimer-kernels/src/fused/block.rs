@@ -1,9 +1,12 @@
 //! LFMIM's transformer block, forward and backward, as one operation on slices:
 //! `x1 = x + ln_12(attention(ln_1(x)))`, `y = x1 + ln_22(w_proj dropout(relu(w_fc ln_2(x1) + b_fc)) + b_proj)`.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
-use super::attention::{Features, FeaturesMut, Sample};
+use super::attention::{Features, FeaturesMut, Sample, Scratch};
 use super::gemm::{Finish, Packed, WeightGradient, product};
 use super::norm::Norm;
 use crate::dropout::Stream;
@@ -14,32 +17,103 @@ const TASK_ROWS: usize = 128;
 /// Rows that pass through the feed-forward part together.
 const STEP_ROWS: usize = 128;
 
+/// Rows of samples that lie one behind the other.
+#[derive(Debug, Clone)]
+pub(crate) struct Samples {
+    /// Where the rows of each sample begin, and behind them the number of all rows.
+    starts: Vec<usize>,
+    longest: usize,
+}
+
+impl Samples {
+    /// Samples of these lengths.
+    pub(crate) fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let (mut starts, mut end, mut longest) = (vec![0], 0, 0);
+        for length in lengths {
+            end += length;
+            longest = longest.max(length);
+            starts.push(end);
+        }
+        Self { starts, longest }
+    }
+
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.starts[self.count()]
+    }
+
+    pub(crate) fn of(&self, sample: usize) -> Range<usize> {
+        self.starts[sample]..self.starts[sample + 1]
+    }
+
+    #[cfg(test)]
+    pub(crate) fn each(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count()).map(|i| self.of(i))
+    }
+
+    /// Rows of the longest sample.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+}
+
 /// Sizes and options of a block.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
-    pub(crate) batch: usize,
-    pub(crate) time: usize,
+    pub(crate) samples: Samples,
     pub(crate) d_model: usize,
     pub(crate) d_ff: usize,
     pub(crate) n_heads: usize,
     pub(crate) eps: f32,
     pub(crate) attention_dropout: Option<Stream>,
     pub(crate) hidden_dropout: Option<Stream>,
-    /// Per sample the positions that serve as keys; `None` = all.
-    pub(crate) visible: Option<Vec<Vec<u32>>>,
 }
 
 impl Shape {
-    fn rows(&self) -> usize {
-        self.batch * self.time
+    /// Consecutive samples that are computed together. Depends on sizes alone, so that results do not depend on the
+    /// number of threads.
+    fn tasks(&self) -> Vec<Range<usize>> {
+        let samples = &self.samples;
+        let enough = TASK_ROWS.min(samples.rows().div_ceil(2)).max(1);
+        let mut tasks = Vec::new();
+        let mut first = 0;
+        for end in 1..=samples.count() {
+            if self.rows_in(&(first..end)) >= enough || end == samples.count() {
+                tasks.push(first..end);
+                first = end;
+            }
+        }
+        tasks
     }
 
-    /// Samples of one task; depends on sizes alone, so that results do not depend on the number of threads.
-    fn samples_per_task(&self) -> usize {
-        TASK_ROWS
-            .div_ceil(self.time.max(1))
-            .min(self.batch.div_ceil(2))
-            .max(1)
+    /// Whether there is a single sample, and nothing is dropped.
+    pub(crate) fn is_single(&self) -> bool {
+        let drops = self.attention_dropout.is_some() || self.hidden_dropout.is_some();
+        self.samples.count() == 1 && !drops
+    }
+
+    /// Number of rows of a task.
+    fn rows_in(&self, task: &Range<usize>) -> usize {
+        self.samples.starts[task.end] - self.samples.starts[task.start]
+    }
+
+    /// The rows of each task of a matrix with rows of `columns` values.
+    fn split<'a>(
+        &self,
+        tasks: &[Range<usize>],
+        mut matrix: &'a mut [f32],
+        columns: usize,
+    ) -> std::vec::IntoIter<&'a mut [f32]> {
+        let mut parts = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let (part, rest) = matrix.split_at_mut(self.rows_in(task) * columns);
+            parts.push(part);
+            matrix = rest;
+        }
+        parts.into_iter()
     }
 }
 
@@ -117,87 +191,106 @@ impl Saved {
         }
     }
 
-    fn tasks(&mut self, shape: &Shape, rows: usize) -> Vec<SavedRows<'_>> {
+    fn tasks(&mut self, shape: &Shape, tasks: &[Range<usize>]) -> Vec<SavedRows<'_>> {
         let (d, d_ff) = (shape.d_model, shape.d_ff);
-        let mut lse = self.lse.chunks_mut(rows * shape.n_heads);
-        let mut attended = self.attended.chunks_mut(rows * d);
-        let mut branch = self.branch.chunks_mut(rows * d);
-        let mut middle = self.middle.chunks_mut(rows * d);
-        let mut hidden = self.hidden.chunks_mut(rows * d_ff);
-        let mut last = self.last.chunks_mut(rows * d);
-        let mut tasks = Vec::new();
-        for qkv in self.qkv.chunks_mut(rows * 3 * d) {
-            let mut next = || {
-                Some(SavedRows {
-                    qkv: &mut [],
-                    lse: lse.next()?,
-                    attended: attended.next()?,
-                    branch: branch.next()?,
-                    middle: middle.next()?,
-                    hidden: hidden.next()?,
-                    last: last.next()?,
-                })
-            };
-            if let Some(task) = next() {
-                tasks.push(SavedRows { qkv, ..task });
-            }
-        }
-        tasks
+        let mut lse = shape.split(tasks, &mut self.lse, shape.n_heads);
+        let mut attended = shape.split(tasks, &mut self.attended, d);
+        let mut branch = shape.split(tasks, &mut self.branch, d);
+        let mut middle = shape.split(tasks, &mut self.middle, d);
+        let mut hidden = shape.split(tasks, &mut self.hidden, d_ff);
+        let mut last = shape.split(tasks, &mut self.last, d);
+        let qkv = shape.split(tasks, &mut self.qkv, 3 * d);
+        qkv.filter_map(|qkv| {
+            Some(SavedRows {
+                qkv,
+                lse: lse.next()?,
+                attended: attended.next()?,
+                branch: branch.next()?,
+                middle: middle.next()?,
+                hidden: hidden.next()?,
+                last: last.next()?,
+            })
+        })
+        .collect()
     }
 }
 
-pub(super) struct PackedWeights {
-    pub(super) qkv: Packed,
-    pub(super) out: Packed,
-    pub(super) fc: Packed,
-    pub(super) proj: Packed,
+/// The weights as right-hand sides of products.
+pub(crate) struct PackedWeights {
+    pub(crate) qkv: Arc<Packed>,
+    pub(crate) out: Arc<Packed>,
+    pub(crate) fc: Arc<Packed>,
+    pub(crate) proj: Arc<Packed>,
 }
 
-/// Computes the block. `x` and `y` are `[batch, time, d_model]`; the result is what [`backward`] needs, if `save`.
+impl PackedWeights {
+    /// Those of the steps behind the attention; that of the attention is left empty.
+    pub(super) fn behind_attention(shape: &Shape, weights: &Weights<&[f32]>) -> Self {
+        let (d, d_ff) = (shape.d_model, shape.d_ff);
+        Self {
+            qkv: Packed::transposed(&[], 0, d).into(),
+            out: Packed::transposed(weights.out[0], d, d).into(),
+            fc: Packed::transposed(weights.fc[0], d_ff, d).into(),
+            proj: Packed::transposed(weights.proj[0], d, d_ff).into(),
+        }
+    }
+
+    fn all(shape: &Shape, weights: &Weights<&[f32]>) -> Self {
+        let d = shape.d_model;
+        Self {
+            qkv: Packed::transposed(weights.qkv[0], 3 * d, d).into(),
+            ..Self::behind_attention(shape, weights)
+        }
+    }
+}
+
+/// Computes the block. `x` and `y` are `[rows, d_model]`; the result is what [`backward`] needs, if `save`.
+///
+/// `kept` may hold the packed weights for a single sample in evaluation, see [`Shape::is_single`].
 pub(crate) fn forward(
     shape: &Shape,
     x: &[f32],
     weights: &Weights<&[f32]>,
+    kept: Option<&PackedWeights>,
     y: &mut [f32],
     save: bool,
 ) -> Option<Saved> {
-    let (d, d_ff) = (shape.d_model, shape.d_ff);
-    assert_eq!(x.len(), shape.rows() * d, "input of {} x {d}", shape.rows());
+    let d = shape.d_model;
+    assert_eq!(
+        x.len(),
+        shape.samples.rows() * d,
+        "input of {} x {d}",
+        shape.samples.rows()
+    );
     assert_eq!(y.len(), x.len(), "the block keeps the shape");
-    let drops = shape.attention_dropout.is_some() || shape.hidden_dropout.is_some();
-    if shape.batch == 1 && !save && !drops {
+    if x.is_empty() {
+        return save.then(|| Saved::take(shape, 0));
+    }
+    if shape.is_single() && !save {
         // Once into the pool of threads rather than at every step.
-        rayon::scope(|_| super::single::forward(shape, x, weights, y));
+        rayon::scope(|_| super::single::forward(shape, x, weights, kept, y));
         return None;
     }
-    let packed = PackedWeights {
-        qkv: Packed::transposed(weights.qkv[0], 3 * d, d),
-        out: Packed::transposed(weights.out[0], d, d),
-        fc: Packed::transposed(weights.fc[0], d_ff, d),
-        proj: Packed::transposed(weights.proj[0], d, d_ff),
-    };
-    let samples = shape.samples_per_task();
-    let rows = samples * shape.time;
-    let tasks = x.chunks(rows * d).zip(y.chunks_mut(rows * d)).enumerate();
+    let packed = PackedWeights::all(shape, weights);
+    let tasks = shape.tasks();
+    let y = shape.split(&tasks, y, d);
     if save {
-        let mut saved = Saved::take(shape, shape.rows());
-        let tasks: Vec<_> = tasks.zip(saved.tasks(shape, rows)).collect();
+        let mut saved = Saved::take(shape, shape.samples.rows());
+        let rows = saved.tasks(shape, &tasks);
+        let tasks: Vec<_> = tasks.iter().zip(y).zip(rows).collect();
         tasks
             .into_par_iter()
             .with_max_len(1)
-            .for_each(|((i, (x, y)), saved)| {
-                forward_task(shape, i * samples, x, weights, &packed, y, saved);
+            .for_each(|((task, y), saved)| {
+                forward_task(shape, task, x, weights, &packed, y, saved);
             });
         Some(saved)
     } else {
-        let tasks: Vec<_> = tasks.collect();
-        tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|(i, (x, y))| {
-                let mut scratch = Saved::take(shape, x.len() / d);
-                forward_task(shape, i * samples, x, weights, &packed, y, scratch.rows());
-            });
+        let tasks: Vec<_> = tasks.iter().zip(y).collect();
+        tasks.into_par_iter().with_max_len(1).for_each(|(task, y)| {
+            let mut scratch = Saved::take(shape, shape.rows_in(task));
+            forward_task(shape, task, x, weights, &packed, y, scratch.rows());
+        });
         None
     }
 }
@@ -210,32 +303,43 @@ fn sample<'a>(shape: &'a Shape, index: usize, qkv: &'a [f32]) -> Sample<'a> {
         ld: 3 * d,
         at: i * d,
     };
+    let time = shape.samples.of(index).len();
     Sample {
         n_heads: shape.n_heads,
         width: d / shape.n_heads,
-        n_queries: shape.time,
-        n_keys: shape.time,
+        n_queries: time,
+        n_keys: time,
         q: part(0),
         k: part(1),
         v: part(2),
-        visible: shape.visible.as_ref().map(|v| v[index].as_slice()),
+        visible: None,
         causal: None,
         dropout: shape.attention_dropout,
         index,
+        draws: shape.samples.longest(),
     }
+}
+
+/// Working memory for the attention of any sample of a task.
+fn scratch(shape: &Shape, task: &Range<usize>, backward: bool) -> Scratch {
+    let longest = task.clone().map(|i| shape.samples.of(i).len()).max();
+    let longest = longest.unwrap_or(0);
+    Scratch::new(longest, longest, shape.d_model / shape.n_heads, backward)
 }
 
 fn forward_task(
     shape: &Shape,
-    first_sample: usize,
+    task: &Range<usize>,
     x: &[f32],
     weights: &Weights<&[f32]>,
     packed: &PackedWeights,
     y: &mut [f32],
     saved: SavedRows<'_>,
 ) {
-    let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
-    let rows = x.len() / d;
+    let (d, d_ff) = (shape.d_model, shape.d_ff);
+    let first = shape.samples.starts[task.start];
+    let rows = shape.rows_in(task);
+    let x = &x[first * d..(first + rows) * d];
     let SavedRows {
         qkv,
         lse,
@@ -250,18 +354,18 @@ fn forward_task(
     product(
         rows,
         &normed,
-        &packed.qkv,
+        &*packed.qkv,
         Finish::Bias(weights.qkv[1]),
         qkv,
     );
-    let mut scratch = sample(shape, first_sample, qkv).scratch(false);
-    let qkv = qkv.chunks(time * 3 * d);
-    let results = attended
-        .chunks_mut(time * d)
-        .zip(lse.chunks_mut(time * shape.n_heads));
-    for (i, (qkv, (out, lse))) in qkv.zip(results).enumerate() {
-        let mut out = FeaturesMut::new(out, d);
-        sample(shape, first_sample + i, qkv).forward(&mut out, lse, &mut scratch);
+    let mut scratch = scratch(shape, task, false);
+    for i in task.clone() {
+        let at = shape.samples.of(i);
+        let at = at.start - first..at.end - first;
+        let qkv = &qkv[at.start * 3 * d..at.end * 3 * d];
+        let lse = &mut lse[at.start * shape.n_heads..at.end * shape.n_heads];
+        let mut out = FeaturesMut::new(&mut attended[at.start * d..at.end * d], d);
+        sample(shape, i, qkv).forward(&mut out, lse, &mut scratch);
     }
     let mut row = 0;
     while row < rows {
@@ -274,12 +378,11 @@ fn forward_task(
             hidden: &mut hidden[row * d_ff..(row + n) * d_ff],
             last: &mut last[at.clone()],
         };
-        let first_row = (first_sample * time + row) as u64;
         step.run(
             shape,
             weights,
             packed,
-            first_row,
+            (first + row) as u64,
             &x[at.clone()],
             &attended[at.clone()],
             &mut y[at],
@@ -320,15 +423,21 @@ impl Step<'_> {
         product(
             n,
             attended,
-            &packed.out,
+            &*packed.out,
             Finish::Bias(weights.out[1]),
             branch,
         );
         norm(weights.ln_12, shape).forward(branch, Some(x), middle);
         norm(weights.ln_2, shape).forward(middle, None, normed);
         let finish = Finish::Relu(weights.fc[1], shape.hidden_dropout, first_row);
-        product(n, normed, &packed.fc, finish, hidden);
-        product(n, hidden, &packed.proj, Finish::Bias(weights.proj[1]), last);
+        product(n, normed, &*packed.fc, finish, hidden);
+        product(
+            n,
+            hidden,
+            &*packed.proj,
+            Finish::Bias(weights.proj[1]),
+            last,
+        );
         norm(weights.ln_22, shape).forward(last, Some(middle), y);
     }
 }
@@ -358,17 +467,16 @@ pub(crate) fn backward(
     gradients: Weights<&mut [f32]>,
 ) {
     let (d, d_ff) = (shape.d_model, shape.d_ff);
-    let total = shape.rows();
+    let total = shape.samples.rows();
     assert!(x.len() == total * d && dy.len() == total * d && dx.len() == total * d);
     let packed = PackedWeights {
-        qkv: Packed::plain(weights.qkv[0], 3 * d, d),
-        out: Packed::plain(weights.out[0], d, d),
-        fc: Packed::plain(weights.fc[0], d_ff, d),
-        proj: Packed::plain(weights.proj[0], d, d_ff),
+        qkv: Packed::plain(weights.qkv[0], 3 * d, d).into(),
+        out: Packed::plain(weights.out[0], d, d).into(),
+        fc: Packed::plain(weights.fc[0], d_ff, d).into(),
+        proj: Packed::plain(weights.proj[0], d, d_ff).into(),
     };
-    let samples = shape.samples_per_task();
-    let rows = samples * shape.time;
-    let n_tasks = shape.batch.div_ceil(samples);
+    let tasks = shape.tasks();
+    let n_tasks = tasks.len();
     let mut last = Buffer::take(total * d);
     let mut hidden = Buffer::take(total * d_ff);
     let mut branch = Buffer::take(total * d);
@@ -377,47 +485,32 @@ pub(crate) fn backward(
     let mut normed_2 = Buffer::take(total * d);
     let mut norms = Buffer::zeros(n_tasks * 8 * d);
     {
-        let mut hidden = hidden.chunks_mut(rows * d_ff);
-        let mut branch = branch.chunks_mut(rows * d);
-        let mut qkv = qkv.chunks_mut(rows * 3 * d);
-        let mut normed_1 = normed_1.chunks_mut(rows * d);
-        let mut normed_2 = normed_2.chunks_mut(rows * d);
+        let mut hidden = shape.split(&tasks, &mut hidden, d_ff);
+        let mut branch = shape.split(&tasks, &mut branch, d);
+        let mut qkv = shape.split(&tasks, &mut qkv, 3 * d);
+        let mut normed_1 = shape.split(&tasks, &mut normed_1, d);
+        let mut normed_2 = shape.split(&tasks, &mut normed_2, d);
         let mut norms = norms.chunks_mut(8 * d);
-        let mut dx = dx.chunks_mut(rows * d);
-        let mut tasks = Vec::with_capacity(n_tasks);
-        for last in last.chunks_mut(rows * d) {
-            let mut next = || {
-                let gradient = GradientRows {
-                    last: &mut [],
-                    hidden: hidden.next()?,
-                    branch: branch.next()?,
-                    qkv: qkv.next()?,
-                    normed_1: normed_1.next()?,
-                    normed_2: normed_2.next()?,
-                    norms: norms.next()?,
-                };
-                Some((gradient, dx.next()?))
+        let mut dx = shape.split(&tasks, dx, d);
+        let last = shape.split(&tasks, &mut last, d);
+        let rows = last.filter_map(|last| {
+            let gradient = GradientRows {
+                last,
+                hidden: hidden.next()?,
+                branch: branch.next()?,
+                qkv: qkv.next()?,
+                normed_1: normed_1.next()?,
+                normed_2: normed_2.next()?,
+                norms: norms.next()?,
             };
-            if let Some((gradient, dx)) = next() {
-                tasks.push((GradientRows { last, ..gradient }, dx));
-            }
-        }
+            Some((gradient, dx.next()?))
+        });
+        let tasks: Vec<_> = tasks.iter().zip(rows).collect();
         tasks
             .into_par_iter()
-            .enumerate()
             .with_max_len(1)
-            .for_each(|(i, (gradient, dx))| {
-                backward_task(
-                    shape,
-                    i * samples,
-                    x,
-                    weights,
-                    &packed,
-                    saved,
-                    dy,
-                    dx,
-                    gradient,
-                );
+            .for_each(|(task, (gradient, dx))| {
+                backward_task(shape, task, x, weights, &packed, saved, dy, dx, gradient);
             });
     }
     let Weights {
@@ -454,7 +547,7 @@ pub(crate) fn backward(
 #[expect(clippy::too_many_arguments, reason = "what a block consists of")]
 fn backward_task(
     shape: &Shape,
-    first_sample: usize,
+    task: &Range<usize>,
     x: &[f32],
     weights: &Weights<&[f32]>,
     packed: &PackedWeights,
@@ -463,9 +556,8 @@ fn backward_task(
     dx: &mut [f32],
     gradient: GradientRows<'_>,
 ) {
-    let (d, d_ff, time) = (shape.d_model, shape.d_ff, shape.time);
-    let rows = dx.len() / d;
-    let first = first_sample * time;
+    let (d, d_ff) = (shape.d_model, shape.d_ff);
+    let (first, rows) = (shape.samples.starts[task.start], shape.rows_in(task));
     let GradientRows {
         last,
         hidden,
@@ -507,11 +599,11 @@ fn backward_task(
         product(
             n,
             last,
-            &packed.proj,
+            &*packed.proj,
             Finish::ReluGradient(h, factor),
             hidden,
         );
-        product(n, hidden, &packed.fc, Finish::Plain, scratch);
+        product(n, hidden, &*packed.fc, Finish::Plain, scratch);
         // From here on `dx` holds the gradient of the middle sum.
         norm(weights.ln_2, shape).backward(
             middle,
@@ -530,7 +622,7 @@ fn backward_task(
         product(
             n,
             branch,
-            &packed.out,
+            &*packed.out,
             Finish::Plain,
             &mut attended[at.clone()],
         );
@@ -538,22 +630,21 @@ fn backward_task(
         norm(weights.ln_1, shape).forward(&x[whole], None, &mut normed_1[at]);
         row += n;
     }
-    let mut heads = None;
-    for i in 0..rows / time {
-        let whole = first + i * time;
+    let mut heads = self::scratch(shape, task, true);
+    for i in task.clone() {
+        let at = shape.samples.of(i);
         let of = |data, width| Features {
             data,
             ld: width,
             at: 0,
         };
-        let saved_qkv = &saved.qkv[whole * 3 * d..(whole + time) * 3 * d];
-        let sample = sample(shape, first_sample + i, saved_qkv);
-        let lse = &saved.lse[whole * shape.n_heads..(whole + time) * shape.n_heads];
-        let out = of(&saved.attended[whole * d..(whole + time) * d], d);
-        let dout = of(&attended[i * time * d..(i + 1) * time * d], d);
-        let dqkv = &mut qkv[i * time * 3 * d..(i + 1) * time * 3 * d];
-        let scratch = heads.get_or_insert_with(|| sample.scratch(true));
-        sample.backward(lse, out, dout, FeaturesMut::thirds(dqkv, 3 * d), scratch);
+        let sample = sample(shape, i, &saved.qkv[at.start * 3 * d..at.end * 3 * d]);
+        let lse = &saved.lse[at.start * shape.n_heads..at.end * shape.n_heads];
+        let out = of(&saved.attended[at.start * d..at.end * d], d);
+        let at = at.start - first..at.end - first;
+        let dout = of(&attended[at.start * d..at.end * d], d);
+        let dqkv = &mut qkv[at.start * 3 * d..at.end * 3 * d];
+        sample.backward(lse, out, dout, FeaturesMut::thirds(dqkv, 3 * d), &mut heads);
     }
     row = 0;
     while row < rows {
@@ -565,7 +656,7 @@ fn backward_task(
         product(
             n,
             &qkv[row * 3 * d..(row + n) * 3 * d],
-            &packed.qkv,
+            &*packed.qkv,
             Finish::Plain,
             scratch,
         );

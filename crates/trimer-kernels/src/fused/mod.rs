@@ -10,7 +10,7 @@ pub(crate) mod fusion;
 pub(crate) mod gemm;
 pub(crate) mod norm;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 pub(crate) mod rows;
 mod single;
 #[cfg(test)]

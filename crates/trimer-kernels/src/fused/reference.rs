@@ -47,6 +47,8 @@ pub(crate) struct Rules {
     pub(crate) visible: Option<Vec<u32>>,
     pub(crate) causal: Option<i64>,
     pub(crate) dropout: Option<Stream>,
+    /// Rows of decisions per head: the keys of the longest sample.
+    pub(crate) draws: usize,
 }
 
 /// One sample: `q` `[n_queries, d]`, `k` and `v` `[n_keys, d]`.
@@ -61,23 +63,22 @@ pub(crate) fn attention(
 ) -> Vec<f64> {
     let (n_queries, n_keys, width) = (q.len() / d, k.len() / d, d / n_heads);
     let mut out = vec![0.0; q.len()];
+    let mut visible = vec![rules.visible.is_none(); n_keys];
+    for &j in rules.visible.iter().flatten() {
+        visible[j as usize] = true;
+    }
     for head in 0..n_heads {
         let of = |m: &[f64], row: usize| m[row * d + head * width..][..width].to_vec();
         for i in 0..n_queries {
-            let seen = |j: usize| {
-                rules
-                    .visible
-                    .as_ref()
-                    .is_none_or(|v| v.contains(&(j as u32)))
-                    && rules.causal.is_none_or(|o| j as i64 <= i as i64 + o)
-            };
+            let seen =
+                |j: usize| visible[j] && rules.causal.is_none_or(|o| j as i64 <= i as i64 + o);
             let keys: Vec<usize> = (0..n_keys).filter(|&j| seen(j)).collect();
             let score = |j: usize| dot(&of(q, i), &of(k, j)) / (width as f64).sqrt();
             let scores: Vec<f64> = keys.iter().map(|&j| score(j)).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             for (&j, s) in keys.iter().zip(&scores) {
-                let row = ((sample * n_heads + head) * n_keys + j) as u64;
+                let row = ((sample * n_heads + head) * rules.draws + j) as u64;
                 let factor = rules.dropout.map_or(1.0, |stream| {
                     let kept = stream.bits(row, (i / 32) as u32) >> (i % 32) & 1 == 1;
                     if kept { f64::from(stream.scale()) } else { 0.0 }
@@ -96,27 +97,21 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
     let (d, eps) = (shape.d_model, f64::from(shape.eps));
     let qkv = linear(&norm(x, &w.ln_1, eps), &w.qkv);
     let mut attended = Vec::new();
-    for (b, qkv) in qkv.chunks(shape.time * 3 * d).enumerate() {
+    for (b, rows) in shape.samples.each().enumerate() {
+        let qkv = &qkv[rows.start * 3 * d..rows.end * 3 * d];
         let part = |i: usize| -> Vec<f64> {
             qkv.chunks(3 * d)
                 .flat_map(|r| r[i * d..(i + 1) * d].to_vec())
                 .collect()
         };
-        let visible = shape.visible.as_ref().map(|v| v[b].clone());
         let rules = Rules {
-            visible,
+            visible: None,
             causal: None,
             dropout: shape.attention_dropout,
+            draws: shape.samples.longest(),
         };
-        attended.extend(attention(
-            &part(0),
-            &part(1),
-            &part(2),
-            d,
-            shape.n_heads,
-            b,
-            &rules,
-        ));
+        let (q, k, v) = (part(0), part(1), part(2));
+        attended.extend(attention(&q, &k, &v, d, shape.n_heads, b, &rules));
     }
     let branch = norm(&linear(&attended, &w.out), &w.ln_12, eps);
     let middle: Vec<f64> = x.iter().zip(&branch).map(|(a, b)| a + b).collect();
@@ -127,7 +122,7 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
     if let Some(stream) = shape.hidden_dropout {
         for (x, f) in hidden
             .iter_mut()
-            .zip(stream.factors(shape.batch * shape.time, shape.d_ff))
+            .zip(stream.factors(shape.samples.rows(), shape.d_ff))
         {
             *x *= f64::from(f);
         }

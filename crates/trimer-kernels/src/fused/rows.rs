@@ -59,17 +59,16 @@ pub(crate) fn norm_backward(
     }
 }
 
-/// `y = finish(x w^T + b)` for a weight stored output by output.
+/// `y = finish(x w^T + b)` for a weight that was packed transposed.
 pub(crate) fn linear_forward(
     x: &[f32],
-    [weight, bias]: [&[f32]; 2],
+    packed: &Packed,
+    bias: &[f32],
     relu: bool,
     dropout: Option<Stream>,
     y: &mut [f32],
 ) {
-    let outputs = bias.len();
-    let inputs = weight.len() / outputs;
-    let packed = Packed::transposed(weight, outputs, inputs);
+    let (inputs, outputs) = packed.sizes();
     let rows = rows_per_product(x.len() / inputs);
     x.par_chunks(rows * inputs)
         .zip(y.par_chunks_mut(rows * outputs))
@@ -81,7 +80,7 @@ pub(crate) fn linear_forward(
             } else {
                 Finish::Bias(bias)
             };
-            product(x.len() / inputs, x, &packed, finish, y);
+            product(x.len() / inputs, x, packed, finish, y);
         });
 }
 
@@ -163,6 +162,7 @@ impl AttentionShape {
             causal: self.causal,
             dropout: self.dropout,
             index,
+            draws: self.n_keys,
         }
     }
 }

@@ -14,8 +14,17 @@ const TASKS: usize = 8;
 
 /// [`super::block::forward`] for a single sample in evaluation: split by heads up to the attention and by rows behind it, so that
 /// more than one thread can work on it.
-pub(super) fn forward(shape: &Shape, x: &[f32], weights: &Weights<&[f32]>, y: &mut [f32]) {
-    let (d, d_ff, time, n_heads) = (shape.d_model, shape.d_ff, shape.time, shape.n_heads);
+///
+/// `packed` holds the packed weights where they are kept from call to call.
+pub(super) fn forward(
+    shape: &Shape,
+    x: &[f32],
+    weights: &Weights<&[f32]>,
+    packed: Option<&PackedWeights>,
+    y: &mut [f32],
+) {
+    let (d, d_ff, n_heads) = (shape.d_model, shape.d_ff, shape.n_heads);
+    let time = shape.samples.rows();
     let width = d / n_heads;
     let wanted = (COLUMNS / width).clamp(1, n_heads);
     let heads = (1..=wanted)
@@ -29,11 +38,15 @@ pub(super) fn forward(shape: &Shape, x: &[f32], weights: &Weights<&[f32]>, y: &m
         norm(weights.ln_1, shape).forward(x, None, &mut normed);
         let project = |part: usize| {
             let first = part * d + group * columns;
-            let weight = &weights.qkv[0][first * d..(first + columns) * d];
-            let packed = Packed::transposed(weight, columns, d);
             let mut result = Buffer::take(time * columns);
-            let bias = &weights.qkv[1][first..first + columns];
-            product(time, &normed, &packed, Finish::Bias(bias), &mut result);
+            let finish = Finish::Bias(&weights.qkv[1][first..first + columns]);
+            if let Some(panels) = packed.and_then(|p| p.qkv.columns(first, columns)) {
+                product(time, &normed, panels, finish, &mut result);
+            } else {
+                let weight = &weights.qkv[0][first * d..(first + columns) * d];
+                let packed = Packed::transposed(weight, columns, d);
+                product(time, &normed, &packed, finish, &mut result);
+            }
             result
         };
         let (q, k, v) = (project(0), project(1), project(2));
@@ -50,30 +63,31 @@ pub(super) fn forward(shape: &Shape, x: &[f32], weights: &Weights<&[f32]>, y: &m
             q: of(&q),
             k: of(&k),
             v: of(&v),
-            visible: shape.visible.as_ref().map(|v| v[0].as_slice()),
+            visible: None,
             causal: None,
             dropout: None,
             index: 0,
+            draws: time,
         };
         let mut lse = Buffer::take(heads * time);
         sample.forward(&mut out, &mut lse, &mut sample.scratch(false));
     };
     let groups = FeaturesMut::split(&mut attended, d, n_heads / heads);
-    let (packed, ()) = rayon::join(
-        || PackedWeights {
-            qkv: Packed::transposed(&[], 0, d),
-            out: Packed::transposed(weights.out[0], d, d),
-            fc: Packed::transposed(weights.fc[0], d_ff, d),
-            proj: Packed::transposed(weights.proj[0], d, d_ff),
-        },
-        || {
-            groups
-                .into_par_iter()
-                .enumerate()
-                .with_max_len(1)
-                .for_each(attend);
-        },
-    );
+    let attend = || {
+        groups
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .for_each(attend);
+    };
+    let made;
+    let packed = if let Some(packed) = packed {
+        attend();
+        packed
+    } else {
+        (made, ()) = rayon::join(|| PackedWeights::behind_attention(shape, weights), attend);
+        &made
+    };
     // A multiple of the rows of a tile.
     let rows = time.div_ceil(TASKS).next_multiple_of(12);
     let tasks = x.par_chunks(rows * d).zip(attended.par_chunks(rows * d));
@@ -94,6 +108,6 @@ pub(super) fn forward(shape: &Shape, x: &[f32], weights: &Weights<&[f32]>, y: &m
                 hidden,
                 last,
             };
-            step.run(shape, weights, &packed, 0, x, attended, y);
+            step.run(shape, weights, packed, 0, x, attended, y);
         });
 }

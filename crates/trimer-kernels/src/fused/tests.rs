@@ -1,7 +1,8 @@
 //! The fused kernels against f64 references and finite differences.
 
 use super::attention::{Features, FeaturesMut, Sample};
-use super::block::{Shape, Weights, backward, forward};
+use super::block::{Samples, Shape, Weights, backward, forward};
+use super::gemm::Packed;
 use super::reference::{self, Rules, dot, error, linear, random, slope, wide};
 use super::rows;
 use crate::dropout::{Site, Stream};
@@ -115,13 +116,13 @@ fn list<T>(w: &mut Weights<T>) -> [(&'static str, &mut T); 16] {
 fn check_block(shape: &Shape, seed: u64) {
     let mut seed = seed;
     let (d, d_ff) = (shape.d_model, shape.d_ff);
-    let n = shape.batch * shape.time * d;
+    let n = shape.samples.rows() * d;
     let w = weights(d, d_ff, &mut seed);
     let (x, dy) = (random(n, &mut seed, 1.0), random(n, &mut seed, 1.0));
     let (mut y, mut dx, mut again) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-    let saved = forward(shape, &x, &slices(&w), &mut y, true).expect("asked to save");
-    assert!(forward(shape, &x, &slices(&w), &mut again, false).is_none());
-    if shape.batch > 1 {
+    let saved = forward(shape, &x, &slices(&w), None, &mut y, true).expect("asked to save");
+    assert!(forward(shape, &x, &slices(&w), None, &mut again, false).is_none());
+    if shape.samples.each().count() > 1 {
         assert_eq!(y, again, "saving changes nothing");
     } else {
         // A single sample is split otherwise when nothing is saved.
@@ -189,15 +190,13 @@ fn compare(name: &str, grad: &[f32], direction: &[f64], measured: f64) {
 
 fn shape(batch: usize, time: usize, d_model: usize, n_heads: usize) -> Shape {
     Shape {
-        batch,
-        time,
+        samples: Samples::new(std::iter::repeat_n(time, batch)),
         d_model,
         d_ff: 4 * d_model,
         n_heads,
         eps: 1e-5,
         attention_dropout: None,
         hidden_dropout: None,
-        visible: None,
     }
 }
 
@@ -240,14 +239,18 @@ fn block_of_the_paper_at_full_length() {
 }
 
 #[test]
-fn block_with_padding() {
-    let mut padded = with_dropout(shape(3, 19, 24, 2));
-    padded.visible = Some(vec![
-        (0..19).collect(),
-        (0..7).collect(),
-        (0..19).filter(|j| j % 3 != 1).collect(),
-    ]);
-    check_block(&padded, 10);
+fn block_of_samples_of_different_lengths() {
+    for (lengths, d_model, n_heads) in [
+        (vec![19, 7, 12], 24, 2),
+        (vec![1, 0, 245, 7, 0], 20, 4),
+        (vec![0, 130, 1, 1, 64], 32, 1),
+        (vec![33], 48, 16),
+    ] {
+        let mut ragged = shape(1, 1, d_model, n_heads);
+        ragged.samples = Samples::new(lengths);
+        check_block(&ragged, 10);
+        check_block(&with_dropout(ragged), 11);
+    }
 }
 
 #[test]
@@ -264,7 +267,8 @@ fn block_does_not_depend_on_the_number_of_threads() {
             let n = 7 * 37 * 64;
             let (x, dy) = (random(n, &mut seed, 1.0), random(n, &mut seed, 1.0));
             let (mut y, mut dx) = (vec![0.0; n], vec![0.0; n]);
-            let saved = forward(&shape, &x, &slices(&w), &mut y, true).expect("asked to save");
+            let saved =
+                forward(&shape, &x, &slices(&w), None, &mut y, true).expect("asked to save");
             let mut grads = w.clone().map(|p| vec![0.0_f32; p.len()]);
             backward(
                 &shape,
@@ -317,6 +321,7 @@ fn check_attention(
         causal: rules.causal,
         dropout: rules.dropout,
         index,
+        draws: rules.draws,
     };
     let mut out = vec![0.0; n_queries * d];
     let mut lse = vec![0.0; n_queries * n_heads];
@@ -364,6 +369,7 @@ fn attention_of_many_shapes() {
         visible: None,
         causal: None,
         dropout: None,
+        draws: 300,
     };
     let dropped = Rules {
         dropout: Stream::new(3, Site::Attention, 0.25),
@@ -392,6 +398,7 @@ fn attention_with_masks() {
         visible: None,
         causal: Some(0),
         dropout: None,
+        draws: 300,
     };
     check_attention(40, 40, 32, 2, &plain, 1);
     check_attention(
@@ -427,6 +434,7 @@ fn attention_with_masks() {
             visible: visible.clone(),
             causal: None,
             dropout,
+            draws: 300,
         },
         4,
     );
@@ -439,6 +447,7 @@ fn attention_with_masks() {
             visible,
             causal: Some(1),
             dropout,
+            draws: 300,
         },
         5,
     );
@@ -464,6 +473,7 @@ fn attention_without_any_key_is_zero() {
         causal: None,
         dropout: None,
         index: 0,
+        draws: 6,
     };
     let (mut out, mut lse) = (vec![1.0; 48], vec![0.0; 12]);
     sample.forward(
@@ -500,7 +510,8 @@ fn linear_layers_too_large_for_the_caches() {
         let bias = random(outputs, &mut seed, 1.0);
         let dy = random(n_rows * outputs, &mut seed, 1.0);
         let mut y = vec![0.0; n_rows * outputs];
-        rows::linear_forward(&x, [&weight, &bias], false, None, &mut y);
+        let packed = Packed::transposed(&weight, outputs, inputs);
+        rows::linear_forward(&x, &packed, &bias, false, None, &mut y);
         let (wide_x, wide_w, wide_dy) = (wide(&x), wide(&weight), wide(&dy));
         let e = error(&y, &linear(&wide_x, &[wide_w.clone(), wide(&bias)]));
         assert!(

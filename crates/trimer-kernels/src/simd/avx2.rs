@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{EXP2, EXP2_ZERO, Kernel, Simd};
+use super::{EXP2, EXP2_ZERO, Kernel, Simd, each};
 use crate::dropout::{LANE_STEP, MIX};
 
 /// Proof that the CPU has AVX2 and FMA: made by [`run`] alone.
@@ -172,5 +172,40 @@ impl Simd for Avx2 {
             let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(low, high));
             _mm256_movemask_epi8(both) as u32
         }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, src: *const f32, src_ld: usize, dst: *mut f32, dst_ld: usize) {
+        // SAFETY: eight rows of eight values on either side, as the caller promises.
+        unsafe {
+            let mut r = [_mm256_setzero_ps(); 8];
+            let mut t = [_mm256_setzero_ps(); 8];
+            // Rows `i` and `i + 4` by halves, so that the permutation across halves is done by the loads.
+            each!(i in 4 => {
+                let (low, high) = (src.add(i * src_ld), src.add((i + 4) * src_ld));
+                r[i] = _mm256_insertf128_ps::<1>(
+                    _mm256_castps128_ps256(_mm_loadu_ps(low)),
+                    _mm_loadu_ps(high),
+                );
+                r[i + 4] = _mm256_insertf128_ps::<1>(
+                    _mm256_castps128_ps256(_mm_loadu_ps(low.add(4))),
+                    _mm_loadu_ps(high.add(4)),
+                );
+            });
+            each!(h in 2 => {
+                let (a, b, c, d) = (r[4 * h], r[4 * h + 1], r[4 * h + 2], r[4 * h + 3]);
+                let (e, f) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (g, k) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                t[4 * h] = _mm256_shuffle_ps::<0b01_00_01_00>(e, g);
+                t[4 * h + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(e, g);
+                t[4 * h + 2] = _mm256_shuffle_ps::<0b01_00_01_00>(f, k);
+                t[4 * h + 3] = _mm256_shuffle_ps::<0b11_10_11_10>(f, k);
+            });
+            each!(i in 8 => _mm256_storeu_ps(dst.add(i * dst_ld), t[i]));
+        }
+    }
+    #[inline(always)]
+    fn prefetch(self, ptr: *const f32) {
+        // SAFETY: a hint, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.cast()) }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The greater; `b` where either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `y` where `x > 0`, else zero.
     fn where_positive(self, x: Self::V, y: Self::V) -> Self::V;
@@ -279,7 +280,7 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<f32> {
             let x: Vec<f32> = (0..32).map(|i| i as f32 * 0.37 - 5.5).collect();
-            let mut out = vec![0.0; 32 * 8];
+            let mut out = vec![0.0; 32 * 9];
             let mut put = |slot: usize, at: usize, v: S::V| {
                 // SAFETY: every slot has 32 values.
                 unsafe { s.store(out.as_mut_ptr().add(slot * 32 + at), v) }
@@ -299,6 +300,7 @@ mod tests {
                 put(4, at, s.where_positive(v, s.splat(3.0)));
                 put(5, at, s.exp2(v));
                 put(6, at, s.keep(0xa65c_31f7 >> at, v));
+                put(8, at, s.max(s.splat(0.0), s.splat(f32::NAN)));
                 put(7, at, s.select(0xa65c_31f7 >> at, v, s.splat(s.sum(part))));
             }
             out
@@ -318,6 +320,7 @@ mod tests {
                 );
                 assert!((out[64 + i] - (v * v + v)).abs() < 1e-5, "{isa:?} fma");
                 assert_eq!(out[96 + i], v.max(0.1), "{isa:?} max");
+                assert!(out[256 + i].is_nan(), "{isa:?} max hides NaN");
                 assert_eq!(
                     out[128 + i],
                     if v > 0.0 { 3.0 } else { 0.0 },

@@ -1,6 +1,7 @@
 //! Multi-head attention with PyTorch's parameter layout.
 
 use super::{Initializer, Linear, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation::softmax};
@@ -104,6 +105,7 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> Tensor<3> {
         let [_, _, d_model] = query.dims();
+        self.report(&[&query, &key, &value]);
         let q = self.project(query, 0, d_model);
         let k = self.project(key, d_model, d_model);
         let v = self.project(value, 2 * d_model, d_model);
@@ -141,6 +143,7 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> (Tensor<3>, Tensor<4>) {
         let [_, _, d_model] = query.dims();
+        self.report(&[&query, &memory]);
         let q = self.split_heads(self.project(query, 0, d_model));
         let kv = self.project(memory, d_model, 2 * d_model);
         let k = self.split_heads(kv.clone().narrow(2, 0, d_model));
@@ -148,7 +151,35 @@ impl MultiHeadAttention {
         self.attend_weighted(q, k, v, mask, rec)
     }
 
+    /// How much each position of `x` attends to each, mean over the heads. [`Self::forward`] never
+    /// makes these weights; this is for looking at them.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, time, d_model]`
+    /// - result: `[batch, queries, keys]`, whose rows sum to 1
+    pub fn weights(&self, x: Tensor<3>, mask: &AttentionMask) -> Tensor<3> {
+        let [batch, time, d_model] = x.dims();
+        let qk = self.project(x, 0, 2 * d_model);
+        let q = self.split_heads(qk.clone().narrow(2, 0, d_model));
+        let k = self.split_heads(qk.narrow(2, d_model, d_model));
+        let weights = Self::weigh(q, &k, mask).mean_dim(1); // [batch, 1, queries, keys]
+        weights.reshape([batch, time, time])
+    }
+
     /// Rows `start .. start + len` of the input projection applied to `x`.
+    /// The projections read all of `inputs`, `[batch, time, d_model]` each.
+    fn report(&self, inputs: &[&Tensor<3>]) {
+        for x in inputs {
+            probe::see(
+                &[
+                    (self.in_proj_weight.id, Some(1)),
+                    (self.in_proj_bias.id, None),
+                ],
+                x,
+            );
+        }
+    }
+
     fn project(&self, x: Tensor<3>, start: usize, len: usize) -> Tensor<3> {
         let weight = self.in_proj_weight.val().narrow(0, start, len); // [len, d_model]
         let bias = self.in_proj_bias.val().narrow(0, start, len);
@@ -170,9 +201,20 @@ impl MultiHeadAttention {
         rec: &mut Recorder,
     ) -> (Tensor<3>, Tensor<4>) {
         let [batch, n_heads, queries, d_head] = q.dims();
+        let weights = Self::weigh(q, &k, mask);
+        let mixed = dropout(weights.clone(), self.p_dropout, rec).matmul(v); // [batch, n_heads, queries, d_head]
+        let joined = mixed
+            .swap_dims(1, 2)
+            .reshape([batch, queries, n_heads * d_head]);
+        (self.out_proj.forward_sequence(joined), weights)
+    }
+
+    /// `softmax(q kᵀ / √d_head)`, `[batch, n_heads, queries, keys]`.
+    fn weigh(q: Tensor<4>, k: &Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
+        let [batch, n_heads, queries, d_head] = q.dims();
         let [_, _, keys, _] = k.dims();
         let scale = 1.0 / (d_head as f64).sqrt();
-        let mut scores = (q * scale).matmul(k.transpose()); // [batch, n_heads, queries, keys]
+        let mut scores = (q * scale).matmul(k.clone().transpose()); // [batch, n_heads, queries, keys]
         let shape = [batch, n_heads, queries, keys];
         if let Some(additive) = &mask.additive {
             scores = scores + additive.clone().reshape([1, 1, queries, keys]);
@@ -193,11 +235,6 @@ impl MultiHeadAttention {
             let pad = pad.clone().reshape([batch, 1, 1, keys]).expand(shape);
             scores = scores.mask_fill(pad, MASKED);
         }
-        let weights = softmax(scores, 3);
-        let mixed = dropout(weights.clone(), self.p_dropout, rec).matmul(v); // [batch, n_heads, queries, d_head]
-        let joined = mixed
-            .swap_dims(1, 2)
-            .reshape([batch, queries, n_heads * d_head]);
-        (self.out_proj.forward_sequence(joined), weights)
+        softmax(scores, 3)
     }
 }

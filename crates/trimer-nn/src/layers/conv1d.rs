@@ -1,6 +1,7 @@
 //! Convolution over time without padding.
 
 use super::Initializer;
+use crate::probe;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use trimer_kernels::{LinearOptions, linear};
@@ -27,6 +28,7 @@ impl Conv1d {
     /// - result: `[batch, time - kernel + 1, d_output]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [_, time, _] = x.dims();
+        probe::see(&[(self.weight.id, Some(1))], &x);
         let [d_output, d_input, kernel] = self.weight.dims();
         let steps = time + 1 - kernel;
         // One matrix product over windows that lie side by side in the features.

@@ -11,6 +11,8 @@ use rand_distr::{Distribution, StandardNormal, Uniform};
 pub struct Initializer {
     rng: ChaCha8Rng,
     device: Device,
+    /// Everything is zero: the values come from a file.
+    blank: bool,
 }
 
 impl Initializer {
@@ -19,6 +21,15 @@ impl Initializer {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             device: device.clone(),
+            blank: false,
+        }
+    }
+
+    /// Makes every parameter zero without drawing a number, for a model whose values will be loaded.
+    pub fn blank(device: &Device) -> Self {
+        Self {
+            blank: true,
+            ..Self::new(0, device)
         }
     }
 
@@ -29,6 +40,9 @@ impl Initializer {
 
     /// A parameter whose every element is `value`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        if self.blank {
+            return self.zeros(shape);
+        }
         let len = shape.iter().product();
         self.param(shape, vec![value; len])
     }
@@ -45,6 +59,9 @@ impl Initializer {
         low: f64,
         high: f64,
     ) -> Param<Tensor<D>> {
+        if self.blank {
+            return self.zeros(shape);
+        }
         let len: usize = shape.iter().product();
         let values = match Uniform::new(low, high) {
             Ok(range) => (0..len)
@@ -57,6 +74,9 @@ impl Initializer {
 
     /// Normal with mean zero and the given standard deviation.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        if self.blank {
+            return self.zeros(shape);
+        }
         let len: usize = shape.iter().product();
         let values = (0..len)
             .map(|_| {
@@ -68,7 +88,17 @@ impl Initializer {
     }
 
     fn param<const D: usize>(&self, shape: [usize; D], values: Vec<f32>) -> Param<Tensor<D>> {
-        let tensor = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        self.learned(Tensor::from_data(
+            TensorData::new(values, shape),
+            &self.device,
+        ))
+    }
+
+    fn zeros<const D: usize>(&self, shape: [usize; D]) -> Param<Tensor<D>> {
+        self.learned(Tensor::zeros(shape, &self.device))
+    }
+
+    fn learned<const D: usize>(&self, tensor: Tensor<D>) -> Param<Tensor<D>> {
         let tensor = if self.device.is_autodiff() {
             tensor.require_grad()
         } else {

@@ -1,6 +1,7 @@
 //! The affine layer `x Wᵀ + b`.
 
 use super::Initializer;
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -48,6 +49,19 @@ impl Linear {
         self.apply(x, &LinearOptions::default())
     }
 
+    /// `max(x Wᵀ + b, 0)`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, d_input]`
+    /// - result: `[rows, d_output]`
+    pub fn forward_rectified(&self, x: Tensor<2>) -> Tensor<2> {
+        let options = LinearOptions {
+            activation: Activation::Relu,
+            ..LinearOptions::default()
+        };
+        self.apply(x, &options)
+    }
+
     /// `Drop(max(x Wᵀ + b, 0))`.
     ///
     /// # Shapes
@@ -68,7 +82,13 @@ impl Linear {
         self.apply(x, &options)
     }
 
+    /// What a plug-in has to know of the parameters: features meet the weight's columns.
+    pub const fn reads(&self) -> [probe::Read; 2] {
+        [(self.weight.id, Some(1)), (self.bias.id, None)]
+    }
+
     fn apply<const D: usize>(&self, x: Tensor<D>, options: &LinearOptions) -> Tensor<D> {
+        probe::see(&self.reads(), &x);
         linear(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Initializer, Linear};
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::Tensor;
 
 /// Linear layers with ReLU between, none after the last.
 #[derive(Module, Debug)]
@@ -30,12 +30,12 @@ impl Mlp {
     /// - `x`: `[batch, widths[0]]`
     /// - result: `[batch, widths[last]]`
     pub fn forward(&self, mut x: Tensor<2>) -> Tensor<2> {
-        for (i, layer) in self.layers.iter().enumerate() {
-            if i > 0 {
-                x = relu(x);
-            }
-            x = layer.forward(x);
+        let Some((last, inner)) = self.layers.split_last() else {
+            return x;
+        };
+        for layer in inner {
+            x = layer.forward_rectified(x);
         }
-        x
+        last.forward(x)
     }
 }

@@ -3,6 +3,7 @@
 //! that checkpoints travel in both directions.
 
 mod attention;
+mod attention_tap;
 mod batch_norm;
 mod conv1d;
 mod crossmodal;
@@ -20,6 +21,7 @@ mod transformer_block;
 pub mod turns;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
+pub use attention_tap::{ATTENTION, Keys, tap_attention};
 pub use batch_norm::BatchNorm1d;
 mod residual_head;
 

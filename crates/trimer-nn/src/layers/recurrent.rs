@@ -1,6 +1,7 @@
 //! LSTM and GRU layers and cells with PyTorch's equations, gate order and parameter layout.
 
 use super::{Initializer, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
@@ -97,7 +98,8 @@ impl RecurrentCell {
     /// - `x`: `[batch, d_input]`
     /// - state before and after: `[batch, d_hidden]` each
     pub fn step(&self, x: Tensor<2>, state: Option<RecurrentState>) -> RecurrentState {
-        self.run(x.unsqueeze_dim(1), state, None, false).last
+        probe::see_recurrent(&self.reads(), true, &x);
+        self.steps(x.unsqueeze_dim(1), state, None, false).last
     }
 
     /// Takes all steps of a batch of sequences.
@@ -106,6 +108,27 @@ impl RecurrentCell {
     /// - `x`: `[batch, time, d_input]`
     /// - `pad_mask`: `[batch, time]`, true = padding: the step leaves the state as it is
     pub fn run(
+        &self,
+        x: Tensor<3>,
+        initial: Option<RecurrentState>,
+        pad_mask: Option<Tensor<2, Bool>>,
+        reverse: bool,
+    ) -> trimer_kernels::RecurrentOutput {
+        probe::see_recurrent(&self.reads(), false, &x);
+        self.steps(x, initial, pad_mask, reverse)
+    }
+
+    /// What a plug-in has to know of the parameters.
+    pub const fn reads(&self) -> [probe::Read; 4] {
+        [
+            (self.weight_ih.id, Some(1)),
+            (self.weight_hh.id, None),
+            (self.bias_ih.id, None),
+            (self.bias_hh.id, None),
+        ]
+    }
+
+    fn steps(
         &self,
         x: Tensor<3>,
         initial: Option<RecurrentState>,
@@ -206,6 +229,9 @@ impl Recurrent {
         pad_mask: Option<&Tensor<2, Bool>>,
         rec: &mut Recorder,
     ) -> RecurrentStates {
+        if probe::is_active() {
+            probe::see_recurrent(&self.reads(), false, &x);
+        }
         let mut states = x;
         let mut last = Vec::with_capacity(2 * self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
@@ -214,11 +240,11 @@ impl Recurrent {
             }
             let forward = layer
                 .forward
-                .run(states.clone(), None, pad_mask.cloned(), false);
+                .steps(states.clone(), None, pad_mask.cloned(), false);
             last.push(forward.last);
             states = match &layer.reverse {
                 Some(reverse) => {
-                    let reverse = reverse.run(states, None, pad_mask.cloned(), true);
+                    let reverse = reverse.steps(states, None, pad_mask.cloned(), true);
                     last.push(reverse.last);
                     Tensor::cat(vec![forward.states, reverse.states], 2)
                 }
@@ -226,6 +252,19 @@ impl Recurrent {
             };
         }
         RecurrentStates { states, last }
+    }
+
+    /// What a plug-in has to know of the parameters: all layers are one module, whose input meets the
+    /// first layer alone.
+    pub fn reads(&self) -> Vec<probe::Read> {
+        let mut all = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            for cell in std::iter::once(&layer.forward).chain(&layer.reverse) {
+                let cell = cell.reads();
+                all.extend(cell.map(|(id, axis)| (id, axis.filter(|_| i == 0))));
+            }
+        }
+        all
     }
 
     /// PyTorch's name of a parameter: `rnn.layers.1.reverse.weight_ih` becomes

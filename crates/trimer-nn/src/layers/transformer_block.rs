@@ -1,6 +1,7 @@
 //! The transformer block of LFMIM, with norms on the branch outputs as well.
 
-use super::{Initializer, LayerNorm, Linear, MultiHeadAttention};
+use super::{AttentionMask, Initializer, LayerNorm, Linear, MultiHeadAttention};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
@@ -83,6 +84,16 @@ impl TransformerBlock {
         time * (8.0 * d * d + 4.0 * d * ff) + 4.0 * time * time * d
     }
 
+    /// How much each position attends to each in [`Self::forward`] of the same `x`, mean over the
+    /// heads; `[batch, queries, keys]`. Not part of the forward pass, which never makes it.
+    pub fn attention_weights(&self, x: Tensor<3>, pad_mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        let mask = AttentionMask {
+            pad: pad_mask,
+            ..AttentionMask::default()
+        };
+        self.attn.weights(self.ln_1.forward(x), &mask)
+    }
+
     /// # Shapes
     /// - `x` and result: `[batch, time, d_model]`
     /// - `pad_mask`: `[batch, time]`, true = padding, which nothing attends to
@@ -92,6 +103,9 @@ impl TransformerBlock {
         pad_mask: Option<Tensor<2, Bool>>,
         rec: &mut Recorder,
     ) -> Tensor<3> {
+        if self.is_watched() {
+            return self.layer_by_layer(x, pad_mask, rec);
+        }
         let weights = BlockWeights {
             ln_1_weight: self.ln_1.weight.val(),
             ln_1_bias: self.ln_1.bias.val(),
@@ -115,5 +129,40 @@ impl TransformerBlock {
             options = options.with_dropout(self.attn.p_dropout, self.p_mlp, rec.next_seed());
         }
         lfmim_block(x, weights, pad_mask, &options)
+    }
+
+    fn is_watched(&self) -> bool {
+        probe::is_active()
+            && [
+                self.ln_1.weight.id,
+                self.attn.in_proj_weight.id,
+                self.attn.out_proj.weight.id,
+                self.ln_12.weight.id,
+                self.ln_2.weight.id,
+                self.c_fc.weight.id,
+                self.c_proj.weight.id,
+                self.ln_22.weight.id,
+            ]
+            .into_iter()
+            .any(probe::wants)
+    }
+
+    /// The same block as separate layers, each of which reports what it reads. Dropout has the same
+    /// chances but other masks than in the fused block.
+    fn layer_by_layer(
+        &self,
+        x: Tensor<3>,
+        pad_mask: Option<Tensor<2, Bool>>,
+        rec: &mut Recorder,
+    ) -> Tensor<3> {
+        let mask = AttentionMask {
+            pad: pad_mask,
+            ..AttentionMask::default()
+        };
+        let branch = self.attn.forward(self.ln_1.forward(x.clone()), &mask, rec);
+        let x = x + self.ln_12.forward(branch);
+        let hidden = self.ln_2.forward(x.clone());
+        let hidden = self.c_fc.forward_relu(hidden, self.p_mlp, rec);
+        x + self.ln_22.forward(self.c_proj.forward_sequence(hidden))
     }
 }

@@ -73,6 +73,8 @@ pub fn reverse_turns(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
 
 /// The turn at which the speaker of each turn spoke before, in the same conversation: in the order of a
 /// flattened `[conversation, turn]`, with the turns of each conversation in reverse order if so asked.
+/// Padding counts as a turn of the first speaker who says nothing, as in the references; no output
+/// hangs on it.
 pub fn turns_before(conversations: &Conversations, reverse: bool) -> Vec<Option<usize>> {
     let turns = conversations.turns();
     let mut all = Vec::with_capacity(conversations.lengths.len() * turns);
@@ -81,16 +83,35 @@ pub fn turns_before(conversations: &Conversations, reverse: bool) -> Vec<Option<
         let speakers = &conversations.speakers[first..first + length];
         let mut last = vec![None; conversations.n_speakers];
         all.extend((0..turns).map(|t| {
-            let speaker = speakers.get(if reverse {
-                length.checked_sub(t + 1)?
+            let turn = if reverse && t < length {
+                length - 1 - t
             } else {
                 t
-            })?;
-            last[*speaker].replace(t)
+            };
+            match speakers.get(turn) {
+                Some(speaker) => last[*speaker].replace(t),
+                None => last.first().copied().flatten(),
+            }
         }));
         first += length;
     }
     all
+}
+
+/// Whose state a turn reads, one-hot: its speaker's, and in padding the first party's, as in the
+/// references.
+///
+/// # Shapes
+/// - `speakers`: `[conversation, turn, party]`, zero at padding; result the same, nowhere zero
+pub fn reading(speakers: &Tensor<3>) -> Tensor<3> {
+    let [_, _, parties] = speakers.dims();
+    let nobody = speakers.clone().sum_dim(2).neg() + 1.0; // [conversation, turn, 1]
+    let first = speakers.clone().narrow(2, 0, 1) + nobody;
+    if parties == 1 {
+        return first;
+    }
+    let rest = speakers.clone().narrow(2, 1, parties - 1);
+    Tensor::cat(vec![first, rest], 2)
 }
 
 /// A step of a GRU cell whose input was projected before, weights and input bias included.
@@ -213,11 +234,29 @@ mod tests {
         };
         assert_eq!(
             turns_before(&conversations, false),
-            [None, None, Some(0), Some(2), None, Some(0), None, None]
+            [
+                None,
+                None,
+                Some(0),
+                Some(2),
+                None,
+                Some(0),
+                Some(1),
+                Some(1)
+            ]
         );
         assert_eq!(
             turns_before(&conversations, true),
-            [None, Some(0), None, Some(1), None, Some(0), None, None]
+            [
+                None,
+                Some(0),
+                None,
+                Some(1),
+                None,
+                Some(0),
+                Some(1),
+                Some(1)
+            ]
         );
     }
 

@@ -21,9 +21,10 @@ use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::turns::{
-    arrangement, attend, columns, gru_step, interleaved_positions, project, reverse_turns,
+    arrangement, attend, columns, gru_step, interleaved_positions, project, reading, reverse_turns,
 };
 use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{
@@ -355,6 +356,9 @@ impl Direction {
             .map(|((query, _), weight)| project(x[*query].clone(), weight.val(), None))
             .collect();
         let positions = interleaved_positions(turns, cfg.d_global, &device);
+        if probe::is_active() {
+            self.report_last_turn(inputs, &x);
+        }
 
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
@@ -368,12 +372,16 @@ impl Direction {
                 .enumerate()
             {
                 let own = reads.clone().matmul(state.party.clone()); // [batch, 1, d_party]
+                report_cell(&stream.g_cell, &[at(&x[i]), own.clone()]);
                 let gates =
                     at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
                 let global = gru_step(&stream.g_cell, gates, state.global.clone());
                 state.global = dropout(global, cfg.p_dropout, rec);
 
                 let mut gates = at(&ready.into_p);
+                if let Some(contexts) = &contexts {
+                    report_cell(&stream.p_cell, &[at(&x[i]), contexts[i].clone()]);
+                }
                 if let Some(contexts) = &contexts {
                     let context = contexts[i].clone();
                     gates = gates + project(context, ready.from_context.clone(), None);
@@ -382,8 +390,10 @@ impl Direction {
                 state.party =
                     state.party.clone() * (speaks.clone().neg() + 1.0) + spoken * speaks.clone();
 
+                let spoken = reads.clone().matmul(state.party.clone());
+                report_cell(&stream.e_cell, std::slice::from_ref(&spoken));
                 let gates = project(
-                    reads.clone().matmul(state.party.clone()),
+                    spoken,
                     stream.e_cell.weight_ih.val(),
                     Some(stream.e_cell.bias_ih.val()),
                 );
@@ -400,6 +410,26 @@ impl Direction {
         }
         let emotions = states.into_iter().map(|s| Tensor::cat(s.emotions, 1));
         Tensor::cat(emotions.collect(), 2)
+    }
+
+    /// What the layers read that run over all turns at once here and turn by turn in the reference,
+    /// where the last turn counts; attentions only run from the second turn on.
+    ///
+    /// # Shapes
+    /// - `inputs`: `[conversation, turn, dim]`, `x`: `[conversation, turn, d_model]`, per stream
+    fn report_last_turn(&self, inputs: &[Tensor<3>], x: &[Tensor<3>]) {
+        let last = |x: &Tensor<3>| {
+            let [_, turns, _] = x.dims();
+            x.clone().narrow(1, turns - 1, 1)
+        };
+        for (stream, input) in self.streams.iter().zip(inputs) {
+            probe::see_last(&stream.dense.reads(), &last(input));
+        }
+        for ((query, _), weight) in pairs(self.streams.len()).iter().zip(&self.attentions) {
+            if x[*query].dims()[1] > 1 {
+                probe::see_last(&[(weight.id, Some(1))], &last(&x[*query]));
+            }
+        }
     }
 
     /// What the utterances of a turn find in the past: one `[batch, 1, d_global]` per stream; `None` in
@@ -440,13 +470,23 @@ impl Direction {
                     let influences = influence(i);
                     let [batch, n, d] = influences.dims();
                     let scores = stream.scalar.forward_sequence(influences.clone()); // [batch, n, 1]
+                    probe::see_last(&stream.scalar.reads(), &influences);
                     let weights = softmax(scores, usize::from(!cfg.batch_softmax));
                     let joint =
                         (influences.clone() * weights + influences).reshape([batch, 1, n * d]);
-                    stream.merge.forward_sequence(joint)
+                    let context = stream.merge.forward_sequence(joint.clone());
+                    probe::see_last(&stream.merge.reads(), &joint);
+                    context
                 })
                 .collect(),
         )
+    }
+}
+
+/// Reports what a cell reads in a turn, `[batch, 1, ..]` each, side by side.
+fn report_cell(cell: &RecurrentCell, parts: &[Tensor<3>]) {
+    if probe::wants(cell.weight_ih.id) {
+        probe::see_recurrent(&cell.reads(), true, &Tensor::cat(parts.to_vec(), 2));
     }
 }
 
@@ -454,22 +494,6 @@ impl Direction {
 fn from_utterance(x: &Tensor<3>, cell: &RecurrentCell, width: usize) -> Tensor<3> {
     let weight = columns(cell.weight_ih.val(), 0, Some(width));
     project(x.clone(), weight, Some(cell.bias_ih.val()))
-}
-
-/// Speakers one-hot, with the first party where there is none.
-///
-/// # Shapes
-/// - `speakers` and result: `[conversation, turn, party]`
-fn reading(speakers: &Tensor<3>) -> Tensor<3> {
-    let [batch, turns, parties] = speakers.dims();
-    let nobody = speakers.clone().sum_dim(2).neg() + 1.0; // [batch, turns, 1]
-    let first = speakers.clone().narrow(2, 0, 1) + nobody;
-    if parties == 1 {
-        return first;
-    }
-    let rest = speakers.clone().narrow(2, 1, parties - 1);
-    debug_assert_eq!(rest.dims(), [batch, turns, parties - 1]);
-    Tensor::cat(vec![first, rest], 2)
 }
 
 /// Self attention without biases, four heads, a norm without parameters behind the sum.
@@ -501,8 +525,10 @@ impl MixedAttention {
             };
             x.reshape([batch, turns, HEADS, d / HEADS]).swap_dims(1, 2)
         };
-        let [q, k, v] =
-            [&self.w_q, &self.w_k, &self.w_v].map(|w| arranged(project(x.clone(), w.val(), None)));
+        let [q, k, v] = [&self.w_q, &self.w_k, &self.w_v].map(|w| {
+            probe::see(&[(w.id, Some(1))], &x);
+            arranged(project(x.clone(), w.val(), None))
+        });
         let mut scores = q.matmul(k.transpose()) / ((d / HEADS) as f64).sqrt();
         if !mix {
             let shape = [batch, HEADS, turns, turns];
@@ -513,6 +539,7 @@ impl MixedAttention {
             .matmul(v)
             .swap_dims(1, 2)
             .reshape([batch, turns, d]);
+        probe::see(&[(self.fc.id, Some(1))], &context);
         standardised(project(context, self.fc.val(), None) + x)
     }
 }
@@ -619,7 +646,9 @@ impl FusionModel for Biddin {
         let states = dropout(states + positions, cfg.p_positions, rec);
         let states = self.attention.forward(states, &pad_mask, cfg.mix_heads);
         rec.tap("attention.out", &states);
-        let features = relu(self.linear.forward(conversations.unpad(states)));
+        let features = relu(self.linear.forward(conversations.unpad(states.clone())));
+        // The reference runs this layer over the padding too.
+        probe::see_last(&self.linear.reads(), &states);
         let features = dropout(features, p, rec);
         ModelOutput {
             logits: HeadMap {

@@ -27,6 +27,7 @@ use crate::layers::graph::{
 };
 use crate::layers::turns::{JOINT_ORDER, arrangement, attend_bounded};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig};
+use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
@@ -365,6 +366,18 @@ impl FusionModel for DialogueGcn {
             Some(leaf) => format!("smax_fc.{leaf}"),
             None => path,
         }
+    }
+
+    fn late_fusion(&self) -> Option<LateFusion> {
+        let present: Vec<Modality> = JOINT_ORDER
+            .into_iter()
+            .filter(|m| self.network(*m).is_some())
+            .collect();
+        Some(LateFusion {
+            purely_late: true,
+            in_encoder: |path| path.contains("_dialogue."),
+            ..LateFusion::side_by_side(&self.head, &present)
+        })
     }
 
     fn is_unused_key(&self, key: &str) -> bool {

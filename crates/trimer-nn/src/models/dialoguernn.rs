@@ -12,22 +12,23 @@
 //! | both directions, attention over all emotion states | section 3.4 | [`DialogueRnn`] |
 //!
 //! The reference updates the state of every party and keeps that of the speaker; here the speaker's alone
-//! is computed, which is the same. Deviations: at padding no party is selected, the reference takes the
-//! first one; neither reaches an output. Dropout on emotion states acts behind the recurrence, the
+//! is computed, which is the same. Deviation: dropout on emotion states acts behind the recurrence, the
 //! reference feeds the dropped state on.
 
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, Conversations, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::Result;
+use crate::layers::graph::rows_tensor;
 use crate::layers::turns::{
-    arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reverse_turns,
-    side_by_side, turns_before,
+    arrangement, attend, attend_bounded, columns, gru_step, joint_width, project, reading,
+    reverse_turns, side_by_side, turns_before,
 };
 use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, ModalityMap};
 use trimer_kernels::dropout::{Site, Stream};
@@ -214,13 +215,44 @@ impl PartyCell {
         p: f64,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let ready = Prepared::new(self, x, conversations);
-        let fused = match self.l_cell {
-            None => self.fused(&ready, (before, conversations.lengths.clone()), p, rec),
-            Some(_) => None,
+        // While layers are watched, padding is computed as the reference does.
+        let lengths = if probe::is_active() {
+            vec![x.dims()[1]; conversations.lengths.len()]
+        } else {
+            conversations.lengths.clone()
         };
-        let spoken = fused.unwrap_or_else(|| self.step_by_step(&ready, speakers, p, rec));
-        dropout(self.e_cell.run(spoken, None, None, false).states, p, rec)
+        let kept = probe::is_active().then(|| before.clone());
+        let ready = Prepared::new(self, x.clone(), conversations);
+        let watched = [&self.g_cell, &self.p_cell]
+            .into_iter()
+            .any(|cell| probe::wants(cell.weight_ih.id));
+        let fused = match self.l_cell {
+            None if !watched => self.fused(&ready, (before, lengths), p, rec),
+            _ => None,
+        };
+        let mut spoken = fused.unwrap_or_else(|| self.step_by_step(&x, &ready, speakers, p, rec));
+        if let Some(before) = kept {
+            spoken = silent_padding(spoken, speakers, &before);
+        }
+        let emotions = self.e_cell.run(spoken.clone(), None, None, false).states;
+        if probe::is_active() {
+            self.report_last_turn(&x, &spoken);
+        }
+        dropout(emotions, p, rec)
+    }
+
+    /// What the layers read that run over all turns at once here and turn by turn in the reference,
+    /// where the last turn counts; the attention only runs from the second turn on.
+    ///
+    /// # Shapes
+    /// - `x`: `[conversation, turn, d_input]`, `spoken`: `[conversation, turn, d_party]`
+    fn report_last_turn(&self, x: &Tensor<3>, spoken: &Tensor<3>) {
+        let [_, turns, _] = x.dims();
+        let last = |x: &Tensor<3>| x.clone().narrow(1, turns - 1, 1);
+        if turns > 1 {
+            probe::see_last(&[(self.attention.id, Some(1))], &last(x));
+        }
+        probe::see_recurrent(&self.e_cell.reads(), true, &last(spoken));
     }
 
     /// The speakers' states in one operation, where there is one.
@@ -263,6 +295,7 @@ impl PartyCell {
     /// The speakers' states, and those of listeners, turn by turn.
     fn step_by_step(
         &self,
+        x: &Tensor<3>,
         ready: &Prepared,
         speakers: &Tensor<3>,
         p: f64,
@@ -272,6 +305,7 @@ impl PartyCell {
         let [_, d_global] = self.g_cell.weight_hh.dims();
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let device = speakers.device();
+        let readers = reading(speakers);
         let mut party = Tensor::<3>::zeros([batch, parties, d_party], &device);
         let mut global = Tensor::<3>::zeros([batch, 1, d_global], &device);
         let mut history: Option<Tensor<3>> = None;
@@ -279,18 +313,21 @@ impl PartyCell {
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
             let who = at(speakers); // [batch, 1, party]
-            let own = who.clone().matmul(party.clone()); // [batch, 1, d_party]
+            let own = at(&readers).matmul(party.clone()); // [batch, 1, d_party]
+            report(&self.g_cell, &at(x), &own);
             let gates = at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
             global = dropout(gru_step(&self.g_cell, gates, global), p, rec);
 
             let mut gates = at(&ready.into_p);
             if let Some(history) = &history {
                 let context = attend(at(&ready.queries), history.clone());
+                report(&self.p_cell, &at(x), &context);
                 gates = gates + project(context, ready.from_context.clone(), None);
             }
             let spoken = dropout(gru_step(&self.p_cell, gates, own), p, rec); // [batch, 1, d_party]
             let others = match (&self.l_cell, &ready.listening) {
                 (Some(cell), Some((into_l, from_spoken))) => {
+                    report(cell, &at(x), &spoken);
                     let gates = at(into_l) + project(spoken.clone(), from_spoken.clone(), None);
                     let rows = batch * parties;
                     let gates =
@@ -314,6 +351,41 @@ impl PartyCell {
     }
 }
 
+/// Reports what a cell reads in a turn, `[conversation, 1, ..]` each, side by side.
+fn report(cell: &RecurrentCell, utterance: &Tensor<3>, state: &Tensor<3>) {
+    if probe::wants(cell.weight_ih.id) {
+        let input = Tensor::cat(vec![utterance.clone(), state.clone()], 2);
+        probe::see_recurrent(&cell.reads(), true, &input);
+    }
+}
+
+/// The speakers' states with that of the first party in padding, unchanged since it last spoke, as the
+/// reference has it. Only what layers are reported to read hangs on that.
+///
+/// # Shapes
+/// - `spoken` and result: `[conversation, turn, d_party]`
+/// - `speakers`: `[conversation, turn, party]`, zero at padding
+fn silent_padding(spoken: Tensor<3>, speakers: &Tensor<3>, before: &[Option<usize>]) -> Tensor<3> {
+    let [conversations, turns, dim] = spoken.dims();
+    let device = spoken.device();
+    let place = |(i, turn): (usize, &Option<usize>)| i - i % turns + turn.unwrap_or_default();
+    let rows: Vec<usize> = before.iter().enumerate().map(place).collect();
+    let known: Vec<f32> = before
+        .iter()
+        .map(|b| f32::from(u8::from(b.is_some())))
+        .collect();
+    let known = TensorData::new(known, [conversations, turns, 1]);
+    let known = Tensor::<3>::from_data(known, &device);
+    let real = speakers.clone().sum_dim(2); // [conversation, turn, 1]
+    let padding = (real.clone().neg() + 1.0) * known;
+    let earlier = spoken
+        .clone()
+        .reshape([conversations * turns, dim])
+        .select(0, rows_tensor(&rows, &device))
+        .reshape([conversations, turns, dim]);
+    spoken * real + earlier * padding
+}
+
 /// What hangs on the utterances alone, computed for all turns at once, and the columns of the weights that
 /// read a state, cut out once: each cut costs a gradient of full size.
 struct Prepared {
@@ -332,10 +404,13 @@ struct Prepared {
 impl Prepared {
     fn new(cell: &PartyCell, x: Tensor<3>, conversations: &Conversations) -> Self {
         let [_, _, width] = x.dims();
-        // Padding is left out of these large products.
-        let x = conversations.unpad(x).unsqueeze_dim::<3>(0);
         let apply = |weight: Tensor<2>, bias: Option<Tensor<1>>| {
-            conversations.pad(project(x.clone(), weight, bias).squeeze_dim(0))
+            if probe::is_active() {
+                return project(x.clone(), weight, bias);
+            }
+            // Padding is left out of these large products.
+            let x = conversations.unpad(x.clone()).unsqueeze_dim::<3>(0);
+            conversations.pad(project(x, weight, bias).squeeze_dim(0))
         };
         let from_x = |cell: &RecurrentCell| {
             let weight = columns(cell.weight_ih.val(), 0, Some(width));
@@ -388,16 +463,25 @@ impl FusionModel for DialogueRnn {
             let (x, speakers) = (reverse_turns(x, lengths), reverse_turns(speakers, lengths));
             let before = turns_before(&conversations, true);
             let who = (before, &conversations);
-            let reverse = reverse_turns(cell.run(x, &speakers, who, p, rec), lengths);
+            let mut reverse = reverse_turns(cell.run(x, &speakers, who, p, rec), lengths);
+            if probe::is_active() {
+                // The reference pads what it turned back with zeros; only what layers are reported to
+                // read hangs on it.
+                reverse = reverse * pad_mask.clone().bool_not().float().unsqueeze_dim::<3>(2);
+            }
             let reverse = dropout(reverse, self.cfg.p_emotion, rec);
             states = Tensor::cat(vec![states, reverse], 2);
         }
         if let Some(attention) = &self.emotion_attention {
             let queries = attention.forward_sequence(states.clone());
+            let [_, turns, _] = states.dims();
+            probe::see_last(&attention.reads(), &states.clone().narrow(1, turns - 1, 1));
             states = attend_bounded(queries, states, &pad_mask);
         }
         rec.tap("emotion.out", &states);
-        let features = relu(self.linear.forward(conversations.unpad(states))); // [utterance, d_hidden]
+        let features = relu(self.linear.forward(conversations.unpad(states.clone()))); // [utterance, d_hidden]
+        // The reference runs this layer over the padding too.
+        probe::see_last(&self.linear.reads(), &states);
         ModelOutput {
             logits: HeadMap {
                 multimodal: Some(self.head.forward(features.clone())),

@@ -17,8 +17,8 @@ use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::error::{NnError, Result};
 use crate::layers::{
-    BlockConfig, FrameEmbedding, Initializer, LayerNorm, Linear, Mlp, PositionPooling,
-    TransformerBlock,
+    BlockConfig, FrameEmbedding, Initializer, Keys, LayerNorm, Linear, Mlp, PositionPooling,
+    TransformerBlock, tap_attention,
 };
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
@@ -264,6 +264,17 @@ impl EfTransformer {
         }
     }
 
+    /// What the positions of the joint sequence are; `None` where each is a step of all modalities.
+    fn keys(&self, batch: &Batch) -> Option<Vec<Keys>> {
+        let frames = Modality::ALL.into_iter().filter_map(|modality| {
+            self.embedding(modality)?;
+            let [_, time, _] = sequence(batch, modality).values.dims();
+            Some((Some(modality), time))
+        });
+        let keys = std::iter::once((None, 1)).chain(frames).collect();
+        self.merge.is_none().then_some(keys)
+    }
+
     /// The joint sequence with the token in front, and where it is padding.
     ///
     /// # Shapes
@@ -305,7 +316,11 @@ impl FusionModel for EfTransformer {
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (mut x, pad) = self.join(batch, rec);
         let pad = self.cfg.mask_padding.then_some(pad);
-        for block in &self.blocks {
+        let keys = self.keys(batch);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            if let Some(keys) = &keys {
+                tap_attention(block, &x, pad.as_ref(), ("multimodal", layer), keys, rec);
+            }
             x = block.forward(x, pad.clone(), rec);
         }
         rec.tap("blocks.out", &x);

@@ -17,6 +17,7 @@ use crate::batch::{Batch, InputSpec, Sampling, Sequence};
 use crate::error::Result;
 use crate::layers::{
     BlockConfig, FrameEmbedding, Initializer, LayerNorm, Mlp, PositionPooling, TransformerBlock,
+    tap_attention,
 };
 use crate::recorder::Recorder;
 use burn::module::Module;
@@ -190,10 +191,20 @@ impl LateTower {
 
     /// # Shapes
     /// - result: `[batch, d_model]`
-    fn forward(&self, sequence: &Sequence, mask_padding: bool, rec: &mut Recorder) -> Tensor<2> {
+    fn forward(
+        &self,
+        modality: Modality,
+        sequence: &Sequence,
+        mask_padding: bool,
+        rec: &mut Recorder,
+    ) -> Tensor<2> {
         let pad = mask_padding.then(|| sequence.pad_mask.clone());
         let mut x = self.embedding.forward(sequence.values.clone(), rec);
-        for block in &self.blocks {
+        let [_, time, _] = x.dims();
+        let keys = [(Some(modality), time)];
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let place = (modality.as_str(), layer);
+            tap_attention(block, &x, pad.as_ref(), place, &keys, rec);
             x = block.forward(x, pad.clone(), rec);
         }
         self.pooling.forward(self.ln_post.forward(x), pad.as_ref())
@@ -263,7 +274,8 @@ impl FusionModel for LfTransformer {
             let Some(tower) = self.tower(modality) else {
                 continue;
             };
-            let vector = tower.forward(sequence(batch, modality), self.cfg.mask_padding, rec);
+            let sequence = sequence(batch, modality);
+            let vector = tower.forward(modality, sequence, self.cfg.mask_padding, rec);
             if let Some(head) = &tower.head {
                 *logits.get_mut(Head::from(modality)) = Some(head.forward(vector.clone()));
                 *features.get_mut(Head::from(modality)) = Some(vector.clone());

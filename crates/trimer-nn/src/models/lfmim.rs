@@ -22,9 +22,10 @@ use crate::batch::{Batch, InputSpec, Sampling, Sequence};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::{
-    BlockConfig, Initializer, LayerNorm, Linear, Mlp, SinusoidalPositions, TransformerBlock,
-    dropout,
+    ATTENTION, BlockConfig, Initializer, Keys, LayerNorm, Linear, Mlp, SinusoidalPositions,
+    TransformerBlock, dropout, tap_attention,
 };
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
@@ -287,9 +288,12 @@ impl Tower {
         layer: usize,
         per_layer: usize,
         pad_mask: Option<&Tensor<2, Bool>>,
+        (name, keys): (&str, &[Keys]),
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        for block in &self.blocks[layer * per_layer..(layer + 1) * per_layer] {
+        for at in layer * per_layer..(layer + 1) * per_layer {
+            let block = &self.blocks[at];
+            tap_attention(block, &x, pad_mask, (name, at), keys, rec);
             x = block.forward(x, pad_mask.cloned(), rec);
         }
         x
@@ -351,6 +355,8 @@ struct Stream<'a> {
     tower: &'a Tower,
     state: Tensor<3>,
     pad_mask: Option<Tensor<2, Bool>>,
+    /// What the positions of `state` are.
+    keys: Vec<Keys>,
 }
 
 impl Lfmim {
@@ -464,13 +470,15 @@ impl Lfmim {
         rec: &mut Recorder,
     ) -> Stream<'a> {
         let mut x = sequence.values.clone();
-        let [batch, _, _] = x.dims();
+        let [batch, time, _] = x.dims();
+        let mut keys = vec![(Some(modality), time)];
         if let Some(projection) = &tower.projection {
             x = projection.forward_sequence(x); // [batch, time, d_model]
         }
         let mut pad = sequence.pad_mask.clone();
         if let Some(tokens) = &tower.tokens {
             let [n, d] = tokens.dims();
+            keys.insert(0, (None, n));
             x = Tensor::cat(
                 vec![tokens.val().unsqueeze::<3>().expand([batch, n, d]), x],
                 1,
@@ -484,6 +492,7 @@ impl Lfmim {
             tower,
             state,
             pad_mask: self.cfg.mask_padding.then_some(pad),
+            keys,
         }
     }
 
@@ -495,6 +504,7 @@ impl Lfmim {
                 layer,
                 blocks_per_layer(&self.cfg, stream.modality),
                 stream.pad_mask.as_ref(),
+                (stream.modality.as_str(), &stream.keys),
                 rec,
             );
         }
@@ -542,8 +552,9 @@ impl FusionModel for Lfmim {
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let tower = &self.multimodal_tower;
         // In evaluation the recorder hands out no seeds, so what needs nothing of one another may run
-        // side by side.
-        let apart = !rec.is_training() && on_cpu(&tower.mix.val());
+        // side by side, unless all of it writes to the recorder or is watched.
+        let watched = rec.wants(ATTENTION) || probe::is_active();
+        let apart = !rec.is_training() && !watched && on_cpu(&tower.mix.val());
         let enter = |modality: Modality, rec: &mut Recorder| {
             let (tower, sequence) = (self.tower(modality), batch.sequences.get(modality));
             Some(self.enter(modality, tower?, sequence.as_ref()?, rec))
@@ -570,12 +581,17 @@ impl FusionModel for Lfmim {
             tokens = tower.embed(tokens, &self.cfg, rec);
         }
         let pad_mask = joint_mask(&streams, batch.len(), n_tokens);
+        let tokens_first = std::iter::once((None, n_tokens));
+        let keys: Vec<Keys> = tokens_first
+            .chain(streams.iter().flat_map(|s| s.keys.iter().copied()))
+            .collect();
 
         let mut joint = tokens;
         for layer in 0..self.cfg.n_layers {
             let input = self.fuse(layer, &streams, joint);
+            let named = ("multimodal", &keys[..]);
             let step_joint =
-                |rec: &mut Recorder| tower.step(input, layer, 1, pad_mask.as_ref(), rec);
+                |rec: &mut Recorder| tower.step(input, layer, 1, pad_mask.as_ref(), named, rec);
             if apart {
                 (joint, ()) = join(
                     || step_joint(&mut Recorder::eval()),

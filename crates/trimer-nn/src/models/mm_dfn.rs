@@ -24,6 +24,8 @@ use crate::error::Result;
 use crate::layers::graph::{Buckets, Gcnii, GcniiConfig, SimilarityGraph, TurnTower, turn_nodes};
 use crate::layers::turns::{JOINT_ORDER, arrangement};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
+use crate::plugins::LateFusion;
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Tensor, activation::relu};
@@ -253,6 +255,32 @@ impl MmDfn {
     }
 }
 
+/// The reference runs the network for each modality and speaker after the other, the text last: what
+/// counts there is the last speaker of the last modality, zeros where nobody is.
+///
+/// # Shapes
+/// - `x`: `[utterance, 2 * d_context]`, the last modality
+fn report_last_party(parties: &Recurrent, x: &Tensor<2>, conversations: &Conversations) {
+    let last = conversations.n_speakers - 1;
+    let mut lists = turns_by_speaker(conversations, 1).into_iter();
+    let mut own = Vec::with_capacity(conversations.lengths.len());
+    while let Some(turns) = lists.nth(last) {
+        own.push(turns);
+    }
+    let shape = [own.len(), conversations.turns(), x.dims()[1]];
+    let filled = own.iter().filter(|turns| !turns.is_empty()).count();
+    let mut parts: Vec<Tensor<3>> = Vec::with_capacity(2);
+    if filled > 0 {
+        let buckets = Buckets::padded(&own, conversations.turns(), &x.device());
+        parts.extend(buckets.groups.iter().map(|bucket| bucket.take(x)));
+    }
+    if filled < shape[0] {
+        let rest = [shape[0] - filled, shape[1], shape[2]];
+        parts.push(Tensor::zeros(rest, &x.device()));
+    }
+    probe::see_recurrent(&parties.reads(), true, &Tensor::cat(parts, 0));
+}
+
 /// The rows of each speaker's turns, for one set of nodes per modality.
 fn turns_by_speaker(conversations: &Conversations, modalities: usize) -> Vec<Vec<usize>> {
     let mut lists = Vec::new();
@@ -295,6 +323,11 @@ impl FusionModel for MmDfn {
             let rows: Vec<usize> = (0..modalities).filter(heard).collect();
             let x = rows.iter().map(|i| projections[*i].clone()).collect();
             let spoken = self.spoken(parties, x, &conversations, rec);
+            if probe::is_active()
+                && let Some(x) = projections.last()
+            {
+                report_last_party(parties, x, &conversations);
+            }
             for (i, spoken) in rows.into_iter().zip(spoken) {
                 nodes[i] = nodes[i].clone() + spoken * weights[i];
             }
@@ -327,6 +360,19 @@ impl FusionModel for MmDfn {
             Some(leaf) => format!("rnn_parties.{leaf}"),
             None => key,
         }
+    }
+
+    fn late_fusion(&self) -> Option<LateFusion> {
+        let towers = ModalityMap {
+            text: &self.text_tower,
+            audio: &self.audio_tower,
+            vision: &self.vision_tower,
+        };
+        let present: Vec<Modality> = JOINT_ORDER
+            .into_iter()
+            .filter(|m| towers.get(*m).is_some())
+            .collect();
+        Some(LateFusion::side_by_side(&self.head, &present))
     }
 
     fn is_unused_key(&self, key: &str) -> bool {

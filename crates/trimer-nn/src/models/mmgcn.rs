@@ -23,8 +23,9 @@ use crate::error::Result;
 use crate::layers::graph::{
     Gcnii, GcniiConfig, SimilarityGraph, TurnTower, letter, rows_tensor, turn_nodes,
 };
-use crate::layers::turns::arrangement;
+use crate::layers::turns::{JOINT_ORDER, arrangement};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
+use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
@@ -233,6 +234,19 @@ impl FusionModel for Mmgcn {
 
     fn state_key(&self, path: &str) -> String {
         graph_state_key(path)
+    }
+
+    fn late_fusion(&self) -> Option<LateFusion> {
+        let towers = ModalityMap {
+            text: &self.text_tower,
+            audio: &self.audio_tower,
+            vision: &self.vision_tower,
+        };
+        let present: Vec<Modality> = JOINT_ORDER
+            .into_iter()
+            .filter(|m| towers.get(*m).is_some())
+            .collect();
+        Some(LateFusion::side_by_side(&self.head, &present))
     }
 
     fn is_unused_key(&self, key: &str) -> bool {

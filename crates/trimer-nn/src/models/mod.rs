@@ -30,6 +30,7 @@ use crate::batch::{Batch, InputSpec};
 use crate::config;
 use crate::error::{NnError, Result};
 use crate::layers::Initializer;
+use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -203,6 +204,11 @@ pub trait FusionModel: Module {
         false
     }
 
+    /// How the scores come about where the modalities meet in a linear classifier; plug-ins ask for it.
+    fn late_fusion(&self) -> Option<LateFusion> {
+        None
+    }
+
     /// Whether a key of the reference's `state_dict` never influences its output, so that a
     /// checkpoint may have it or not.
     fn is_unused_key(&self, key: &str) -> bool {
@@ -304,8 +310,19 @@ macro_rules! registry {
             /// # Errors
             /// When the configuration does not fit the input.
             pub fn build(&self, input: &InputSpec, task: Task, seed: u64, device: &Device) -> Result<AnyModel> {
+                self.build_with(input, task, Initializer::new(seed, device))
+            }
+
+            /// Builds the model on `device` with nothing but zeros, for values that will be loaded.
+            ///
+            /// # Errors
+            /// When the configuration does not fit the input.
+            pub fn build_blank(&self, input: &InputSpec, task: Task, device: &Device) -> Result<AnyModel> {
+                self.build_with(input, task, Initializer::blank(device))
+            }
+
+            fn build_with(&self, input: &InputSpec, task: Task, mut init: Initializer) -> Result<AnyModel> {
                 self.check_input(input)?;
-                let mut init = Initializer::new(seed, device);
                 match self {
                     $(Self::$variant(c) => { Ok(AnyModel::$variant(c.build(input, task, &mut init)?)) })+
                 }
@@ -339,6 +356,9 @@ macro_rules! registry {
             }
             fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
                 match self { $(Self::$variant(m) => Self::$variant(m.fit(batches, columns))),+ }
+            }
+            fn late_fusion(&self) -> Option<LateFusion> {
+                match self { $(Self::$variant(m) => m.late_fusion()),+ }
             }
             fn ignores_padding(&self) -> bool {
                 match self { $(Self::$variant(m) => m.ignores_padding()),+ }

@@ -214,6 +214,10 @@ impl FusionModel for Mtfn {
         mmsa::owner_of(path)
     }
 
+    fn ignores_padding(&self) -> bool {
+        self.subnets.masks_padding()
+    }
+
     fn state_key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }

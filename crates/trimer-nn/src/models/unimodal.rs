@@ -10,7 +10,7 @@ use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::{
     BlockConfig, Initializer, LayerNorm, Linear, Mlp, SinusoidalPositions, TransformerBlock,
-    dropout,
+    dropout, tap_attention,
 };
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
@@ -199,7 +199,10 @@ impl FusionModel for Unimodal {
             let rows = self.positions.rows(time, &x.device());
             let mut x = dropout(x + rows, self.cfg.p_embed, rec);
             let pad = self.cfg.mask_padding.then(|| sequence.pad_mask.clone());
-            for block in &self.blocks {
+            let name = self.cfg.modality.as_str();
+            let keys = [(Some(self.cfg.modality), time)];
+            for (layer, block) in self.blocks.iter().enumerate() {
+                tap_attention(block, &x, pad.as_ref(), (name, layer), &keys, rec);
                 x = block.forward(x, pad.clone(), rec);
             }
             let weights = self.mix.val().reshape([1, 1, time]);

@@ -5,8 +5,10 @@ use crate::data::Normaliser;
 use crate::error::{NnError, Result};
 use crate::models::FusionModel;
 use crate::optim::Optimizer;
+use crate::plugins::Chain;
 use crate::weights::{
-    NamedTensor, load_state_dict, parameters, read_file, state_dict, write_safetensors,
+    NamedTensor, Stored, load_state_dict, load_stored, parameters, read_file, read_stored,
+    state_dict, write_safetensors,
 };
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -51,7 +53,7 @@ pub struct Progress {
 pub fn save<M: FusionModel>(
     path: &Path,
     model: &M,
-    optimizer: &Optimizer,
+    (optimizer, plugins): (&Optimizer, &Chain),
     normaliser: &Normaliser,
     progress: &Progress,
 ) -> Result<()> {
@@ -63,7 +65,11 @@ pub fn save<M: FusionModel>(
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
-    write_safetensors(path, &tensors, &[("progress", progress)])
+    let mut about = vec![("progress", progress)];
+    if !plugins.is_empty() {
+        about.push(("plugins", plugins.state().to_string()));
+    }
+    write_safetensors(path, &tensors, &about)
 }
 
 /// Writes the weights alone, under the reference's names, with the normalisation.
@@ -81,7 +87,8 @@ pub fn save_weights<M: FusionModel>(
     write_safetensors(path, &tensors, about)
 }
 
-/// Reads what [`save_weights`] wrote.
+/// Reads what [`save_weights`] wrote. Every parameter is replaced; `model` may be
+/// [blank](crate::models::ModelConfig::build_blank).
 ///
 /// # Errors
 /// When the file cannot be read or belongs to another model.
@@ -90,13 +97,14 @@ pub fn load_weights<M: FusionModel>(
     model: M,
     input: &InputSpec,
 ) -> Result<(M, Normaliser)> {
-    let (mut tensors, _) = read_file(path)?;
+    let (mut tensors, _) = read_stored(path)?;
     let bad = |reason| NnError::Weights {
         path: path.to_owned(),
         reason,
     };
-    let normaliser = take_normaliser(&mut tensors, input).map_err(bad)?;
-    let model = load_state_dict(model, &tensors).map_err(bad)?;
+    let normaliser = take(&mut tensors, "normaliser");
+    let normaliser = normaliser_of(normaliser, Stored::values, input).map_err(bad)?;
+    let model = load_stored(model, &tensors).map_err(bad)?;
     Ok((model, normaliser))
 }
 
@@ -108,7 +116,7 @@ pub fn load<M: FusionModel>(
     path: &Path,
     model: M,
     input: &InputSpec,
-    optimizer: &mut Optimizer,
+    (optimizer, plugins): (&mut Optimizer, &mut Chain),
     device: &Device,
 ) -> Result<(M, Normaliser, Progress)> {
     let (mut tensors, metadata) = read_file(path)?;
@@ -120,11 +128,17 @@ pub fn load<M: FusionModel>(
         .get("progress")
         .ok_or_else(|| bad("it holds no training state".into()))?;
     let progress: Progress = serde_json::from_str(progress).map_err(|e| bad(e.to_string()))?;
-    let normaliser = take_normaliser(&mut tensors, input).map_err(bad)?;
+    let normaliser = take(&mut tensors, "normaliser");
+    let normaliser = normaliser_of(normaliser, |t| t.values.clone(), input).map_err(bad)?;
     let model = load_state_dict(model, &take(&mut tensors, "model")).map_err(bad)?;
     let state = take(&mut tensors, "optimizer");
     check_optimizer(&model, &state).map_err(bad)?;
     optimizer.load_state(&state, device);
+    let state = match metadata.get("plugins") {
+        Some(text) => serde_json::from_str(text).map_err(|e| bad(e.to_string()))?,
+        None => serde_json::Value::Null,
+    };
+    plugins.load_state(state, &model).map_err(bad)?;
     Ok((model, normaliser, progress))
 }
 
@@ -137,13 +151,13 @@ fn insert(
 }
 
 /// Removes the tensors whose name starts with `prefix.` and gives them without it.
-fn take(all: &mut BTreeMap<String, NamedTensor>, prefix: &str) -> BTreeMap<String, NamedTensor> {
+fn take<T>(all: &mut BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
     let start = format!("{prefix}.");
     let (some, rest) = std::mem::take(all)
         .into_iter()
         .partition(|(k, _)| k.starts_with(&start));
     *all = rest;
-    let some: BTreeMap<String, NamedTensor> = some;
+    let some: BTreeMap<String, T> = some;
     some.into_iter()
         .map(|(k, v)| (k[start.len()..].to_owned(), v))
         .collect()
@@ -189,17 +203,17 @@ fn check_optimizer<M: FusionModel>(
     }
 }
 
-fn take_normaliser(
-    all: &mut BTreeMap<String, NamedTensor>,
+fn normaliser_of<T>(
+    mut state: BTreeMap<String, T>,
+    values: impl Fn(&T) -> Vec<f32>,
     input: &InputSpec,
 ) -> std::result::Result<Normaliser, String> {
-    let mut state = take(all, "normaliser");
     let mut normaliser = Normaliser::default();
     for modality in Modality::ALL {
         let mut part = |name: &str| {
             state
                 .remove(&format!("{modality}.{name}"))
-                .map(|t| t.values)
+                .map(|t| values(&t))
         };
         if let (Some(shift), Some(scale)) = (part("shift"), part("scale")) {
             let wanted = *input.dims.get(modality);

@@ -4,14 +4,17 @@ use super::objective::label_columns;
 use super::parts::{self, FitOn};
 use super::schedule::ScheduleConfig;
 use crate::batch::{InputSpec, Sampling};
+use crate::bench::{BatchSize, random_batch};
 use crate::config::{check_range, overlay};
 use crate::conversation;
 use crate::data::{Normalise, input_spec};
 use crate::error::{NnError, Result};
 use crate::models::{ModelConfig, Task};
 use crate::optim::OptimizerConfig;
+use crate::plugins::{Chain, PLUGINS, PluginConfig};
 use crate::predict::{labelled_rows, labelled_rows_of_any};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
@@ -193,6 +196,9 @@ pub struct TrainConfig {
     pub patience: usize,
     /// Steps between checkpoints within an epoch; 0 = only after each epoch.
     pub checkpoint_steps: usize,
+    /// Ids of the plug-ins that change gradients, in their order; each has a section of its own.
+    #[serde(default)]
+    pub plugins: Vec<String>,
     /// The rule that turns gradients into steps.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time.
@@ -223,6 +229,7 @@ impl Default for TrainConfig {
             select_head: Head::Multimodal,
             patience: 0,
             checkpoint_steps: 0,
+            plugins: Vec::new(),
             optimizer: OptimizerConfig::default(),
             schedule: ScheduleConfig::default(),
         }
@@ -355,6 +362,9 @@ pub struct RunConfig {
     pub data: DataConfig,
     /// How the model is trained.
     pub train: TrainConfig,
+    /// The plug-ins of `train.plugins` with their settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginConfig>,
     /// How the settings were found, when a search found them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuning: Option<TuningRecord>,
@@ -368,6 +378,7 @@ impl RunConfig {
     pub fn check(&self) -> Result<()> {
         self.train.check()?;
         self.data.check()?;
+        self.check_plugins()?;
         self.train.selector(self.task)?;
         for (modality, length) in self.input.lengths.iter() {
             let key = format!("input.lengths.{modality}");
@@ -414,18 +425,51 @@ impl RunConfig {
 }
 
 impl RunConfig {
+    fn check_plugins(&self) -> Result<()> {
+        self.plugins.iter().try_for_each(PluginConfig::check)?;
+        let ids: Vec<&str> = self.plugins.iter().map(|p| p.info().id).collect();
+        if ids != self.train.plugins {
+            return Err(NnError::ConfigRange {
+                key: "train.plugins".into(),
+                value: format!("{:?}", self.train.plugins),
+                expected: format!("the ids of `plugins`, {ids:?}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses plug-ins that cannot be applied to the model, before a run is made.
+    ///
+    /// # Errors
+    /// Names the plug-in, the model and what is missing.
+    pub fn check_plugins_fit(&self) -> Result<()> {
+        if self.plugins.is_empty() {
+            return Ok(());
+        }
+        let device = burn::tensor::Device::flex();
+        let model = self.model.build(&self.input, self.task, 0, &device)?;
+        let size = BatchSize {
+            n: 2,
+            turns: 2,
+            min_turns: 2,
+            real: 1.0,
+        };
+        let batch = random_batch(&self.input, self.task, size, &device);
+        Chain::new(&self.plugins, self.input.modalities(), self.task).check(&model, &batch)
+    }
+
     /// Refuses weights to start from that do not fit the model, before a run is made.
     ///
     /// # Errors
     /// When the file cannot be read, or its tensors are not the model's: each is named.
     pub fn check_init_weights(&self) -> Result<()> {
         let device = burn::tensor::Device::flex();
-        let model = self.model.build(&self.input, self.task, 0, &device)?;
+        let model = self.model.build_blank(&self.input, self.task, &device)?;
         crate::weights::load_weights(model, &self.init_weights).map(drop)
     }
 }
 
-/// What a user may write in a recipe: `[model]`, `[data]`, `[train]`.
+/// What a user may write in a recipe: `[model]`, `[data]`, `[train]`, and a section per plug-in.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// Keys of the model's configuration, plus `id` and `preset`.
@@ -434,6 +478,8 @@ pub struct Overrides {
     pub data: toml::Table,
     /// Keys of [`TrainConfig`].
     pub train: toml::Table,
+    /// Keys of each plug-in's configuration, by its id.
+    pub plugins: BTreeMap<String, toml::Table>,
     /// Where the recipe comes from a search: what it rests on.
     pub tuning: Option<TuningRecord>,
     /// The split that selects. It is no key of a recipe, so that nobody selects on test without
@@ -457,14 +503,22 @@ impl Overrides {
                 all.tuning = Some(record);
                 continue;
             }
+            let plugins = PLUGINS.iter().map(|p| p.id);
             let slot = match name.as_str() {
                 "model" => &mut all.model,
                 "data" => &mut all.data,
                 "train" => &mut all.train,
+                id if plugins.clone().any(|p| p == id) => {
+                    all.plugins.entry(name.clone()).or_default()
+                }
                 _ => {
-                    let near = nearest(&name, ["model", "data", "train"]);
+                    let sections: Vec<&str> = ["model", "data", "train"]
+                        .into_iter()
+                        .chain(plugins)
+                        .collect();
+                    let near = nearest(&name, sections.iter().copied());
                     let known = near.map_or_else(
-                        || "known sections: model, data, train".to_owned(),
+                        || format!("known sections: {}", sections.join(", ")),
                         |near| format!("did you mean `{near}`?"),
                     );
                     return Err(NnError::UnknownKey { key: name, known });
@@ -484,6 +538,12 @@ impl Overrides {
         Ok(all)
     }
 
+    /// Makes these the active plug-ins, in this order, instead of those of a recipe.
+    pub fn use_plugins(&mut self, ids: &[String]) {
+        let ids = ids.iter().cloned().map(toml::Value::String).collect();
+        self.train.insert("plugins".into(), toml::Value::Array(ids));
+    }
+
     /// Puts the keys of `other` over these.
     pub fn merge(&mut self, other: Self) {
         for (mine, theirs) in [
@@ -492,6 +552,9 @@ impl Overrides {
             (&mut self.train, other.train),
         ] {
             merge_tables(mine, theirs);
+        }
+        for (id, theirs) in other.plugins {
+            merge_tables(self.plugins.entry(id).or_default(), theirs);
         }
         self.tuning = other.tuning.or_else(|| self.tuning.take());
         if other.select_on == SelectOn::Test {
@@ -530,6 +593,7 @@ impl Overrides {
         check_tuning(self.tuning.as_ref())?;
         train.check()?;
         data.check()?;
+        let plugins = settle_plugins(&train.plugins, &self.plugins)?;
         let info = corpus.info();
         let (task, classes, score_range) = choose_task(corpus, data.task)?;
         train.selector(task)?;
@@ -572,7 +636,7 @@ impl Overrides {
         }
         let label_columns = label_columns(train.unimodal_labels, task, corpus, &rows);
         check_selection((&data, &train), task, corpus, &input, label_columns)?;
-        Ok(RunConfig {
+        let config = RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
             // A run must find its corpus from any directory.
@@ -588,9 +652,38 @@ impl Overrides {
             model,
             data,
             train,
+            plugins,
             tuning: self.tuning,
-        })
+        };
+        config.check_plugins_fit()?;
+        Ok(config)
     }
+}
+
+/// The plug-ins in their order. A section of a plug-in that is not active is checked all the same.
+fn settle_plugins(
+    active: &[String],
+    settings: &BTreeMap<String, toml::Table>,
+) -> Result<Vec<PluginConfig>> {
+    for (id, table) in settings {
+        PluginConfig::resolve(id, table)?;
+    }
+    let none = toml::Table::new();
+    let mut all = Vec::with_capacity(active.len());
+    for (i, id) in active.iter().enumerate() {
+        if active[..i].contains(id) {
+            return Err(NnError::ConfigRange {
+                key: "train.plugins".into(),
+                value: format!("{active:?}"),
+                expected: format!("each plug-in once; `{id}` is there twice"),
+            });
+        }
+        all.push(PluginConfig::resolve(
+            id,
+            settings.get(id).unwrap_or(&none),
+        )?);
+    }
+    Ok(all)
 }
 
 /// Puts the selecting split in; only [`Overrides::select_on`] may make it test.

@@ -31,7 +31,9 @@ impl Objective {
                 (kind, Task::Classification { n_classes }) => {
                     let mut weights = balanced(corpus, train, *columns.get(head), n_classes);
                     if kind == ClassWeights::Root {
-                        weights.iter_mut().for_each(|w| *w = w.sqrt());
+                        for w in &mut weights {
+                            *w = w.sqrt();
+                        }
                     }
                     Some(weights)
                 }

@@ -154,8 +154,8 @@ pub(super) fn in_words(data: &DataConfig, train: &TrainConfig) -> (String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimer_core::corpus::{CorpusInfo, CorpusWriter, Frames, LabelSpace, Utterance};
-    use trimer_core::{HeadMap, ModalityMap};
+    use trimer_core::corpus::{CorpusInfo, CorpusWriter, Frames, Utterance};
+    use trimer_core::{HeadMap, LabelSpace, ModalityMap};
 
     /// Ten conversations of three turns in train, two in valid, three lone utterances in train.
     fn corpus(dir: &std::path::Path) -> Corpus {

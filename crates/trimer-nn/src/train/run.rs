@@ -8,6 +8,7 @@
 //!   metrics.json          all seeds together
 //!   seed-1/
 //!     log.jsonl           one line per epoch
+//!     plugins.jsonl       one line per step, where plug-ins are active
 //!     events.out.tfevents.trimer   the same for TensorBoard
 //!     last.safetensors    to continue from
 //!     best.safetensors    the selected weights, under the reference's names
@@ -27,6 +28,7 @@ use crate::data::Loader;
 use crate::error::{NnError, Result};
 use crate::files::{partial, write_atomic};
 use crate::models::{AnyModel, Task};
+use crate::plugins::{PLUGIN_LOG, read_plugin_log};
 use crate::predict::{
     Predictions, evaluate, labelled_rows, labelled_rows_of_any, predict_windows, predict_with,
 };
@@ -426,7 +428,7 @@ impl RunDir {
         let model = self
             .config
             .model
-            .build(&self.config.input, self.config.task, 0, device)?;
+            .build_blank(&self.config.input, self.config.task, device)?;
         checkpoint::load_weights(&file, model, &self.config.input)
     }
 
@@ -492,16 +494,7 @@ impl RunDir {
         (online, window): (bool, Option<usize>),
         device: &Device,
     ) -> Result<Predictions> {
-        if self.config.input.n_speakers.is_none() {
-            return Err(NnError::Run {
-                path: self.path.clone(),
-                reason: format!(
-                    "its model `{}` reads single utterances, not conversations",
-                    self.config.model.info().id
-                ),
-                hint: "such a model never sees what is said around an utterance; leave `--online` and `--window` out".into(),
-            });
-        }
+        self.check_online()?;
         let windows = match window {
             Some(n) if !online => conversation::windows(corpus, rows, n),
             _ => conversation::growing(corpus, rows, window),
@@ -510,6 +503,21 @@ impl RunDir {
             let cfg = &self.config;
             let parts = (rows, &windows[..]);
             predict_windows(model, loader, parts, cfg.task, cfg.train.batch_size, plain)
+        })
+    }
+
+    /// Refuses a model for which there is no before and after.
+    pub(crate) fn check_online(&self) -> Result<()> {
+        if self.config.input.n_speakers.is_some() {
+            return Ok(());
+        }
+        Err(NnError::Run {
+            path: self.path.clone(),
+            reason: format!(
+                "its model `{}` reads single utterances, not conversations",
+                self.config.model.info().id
+            ),
+            hint: "such a model never sees what follows; leave `--online` out".into(),
         })
     }
 
@@ -528,12 +536,13 @@ impl RunDir {
         })
     }
 
-    pub(super) fn with_model<T>(
+    /// Hands a seed's selected model to `use_model`, with what it reads and where it computes.
+    pub(crate) fn with_model<T>(
         &self,
         seed: u64,
         corpus: &Corpus,
         device: &Device,
-        predict: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> T,
+        use_model: impl FnOnce(&AnyModel, &Loader<'_>, &Device) -> T,
     ) -> Result<T> {
         let plain = device.clone().inner();
         let cfg = &self.config;
@@ -544,7 +553,7 @@ impl RunDir {
             input: &cfg.input,
             normaliser: &normaliser,
         };
-        Ok(predict(&model.valid(), &loader, &plain))
+        Ok(use_model(&model.valid(), &loader, &plain))
     }
 
     /// As [`Self::predict`], with the features changed before the model sees them.
@@ -850,6 +859,11 @@ fn judge(
                 )?;
             }
         }
+        if split == Split::Valid {
+            for &seed in &cfg.seeds {
+                run.calibrate(seed, corpus, device, false)?;
+            }
+        }
         let metrics = run.evaluate(corpus, split, device, &EvaluationOptions::default())?;
         results.insert(
             split.to_string(),
@@ -936,6 +950,18 @@ fn write_events(dir: &Path) -> Result<()> {
                 for (name, value) in metrics {
                     add(format!("valid/{name}/{head}"), value.as_f64());
                 }
+            }
+        }
+    }
+    for line in read_plugin_log(&dir.join(PLUGIN_LOG))? {
+        for (plugin, quantities) in &line.plugins {
+            for (quantity, values) in quantities {
+                scalars.extend(values.iter().map(|(who, value)| Scalar {
+                    tag: format!("plugins/{plugin}/{quantity}/{who}"),
+                    step: line.global_step,
+                    wall_time: line.wall_time,
+                    value: *value as f32,
+                }));
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::data::{Loader, Normaliser};
 use crate::error::{NnError, Result};
 use crate::models::{AnyModel, FusionModel};
 use crate::optim::{Optimizer, clip_by_norm};
+use crate::plugins::{At, Chain, Means, PLUGIN_LOG, Pass};
 use crate::predict::{evaluate, predict};
 use crate::recorder::{Recorder, mix};
 use crate::weights::{gradients, load_weights, to_vec};
@@ -75,6 +76,9 @@ pub struct EpochReport {
     pub wall_time: f64,
     /// Utterances per second while training.
     pub samples_per_s: f64,
+    /// What plug-ins noted, means over the epoch: by plug-in, quantity and modality.
+    #[serde(default, skip_serializing_if = "Means::is_empty")]
+    pub plugins: Means,
 }
 
 /// Somebody who watches.
@@ -153,6 +157,7 @@ struct State {
     optimizer: Optimizer,
     normaliser: Normaliser,
     progress: Progress,
+    plugins: Chain,
 }
 
 impl Trainer<'_> {
@@ -169,7 +174,7 @@ impl Trainer<'_> {
         if (at_once || self.config.train.epochs == 0) && !state.progress.finished {
             checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &[])?;
             state.progress.finished = true;
-            self.save(&state)?;
+            self.save(&mut state)?;
         }
         let objective = Objective::new(
             &self.config.train,
@@ -177,12 +182,37 @@ impl Trainer<'_> {
             self.corpus,
             &self.rows.train,
         );
+        if !state.progress.finished && state.progress.global_step == 0 {
+            self.start_plugins(&mut state);
+        }
         while !state.progress.finished {
             if self.epoch(&mut state, &objective, observer)? == Ended::Interrupted {
                 return Ok(Ended::Interrupted);
             }
         }
         Ok(Ended::Finished)
+    }
+
+    /// Shows plug-ins the first batch of the first epoch.
+    fn start_plugins(&self, state: &mut State) {
+        if state.plugins.is_empty() {
+            return;
+        }
+        let loader = Loader {
+            corpus: self.corpus,
+            input: &self.config.input,
+            normaliser: &state.normaliser,
+        };
+        let order = Order::Shuffled {
+            seed: self.seed,
+            epoch: 0,
+        };
+        let batches = loader.batches(&self.rows.train, self.config.train.batch_size, order);
+        if let Some(rows) = batches.first() {
+            let plain = self.device.clone().inner();
+            let batch = loader.batch(rows, &plain);
+            state.plugins.start(&state.model, &batch);
+        }
     }
 
     /// Models with a closed solution see the train split once, in the corpus's order.
@@ -208,26 +238,33 @@ impl Trainer<'_> {
 
     fn start(&self, observer: &mut dyn Observer) -> Result<State> {
         let cfg = self.config;
+        // Dropout on a GPU draws from the device's own generator; on the CPU nothing does.
+        self.device.seed(mix(self.seed));
         let model = cfg
             .model
             .build(&cfg.input, cfg.task, mix(self.seed), self.device)?;
         let mut optimizer = Optimizer::new(cfg.train.optimizer.clone());
+        let mut plugins = Chain::new(&cfg.plugins, cfg.input.modalities(), cfg.task);
         let last = self.file(LAST);
         if last.exists() {
             let plain = self.device.clone().inner();
-            let (model, normaliser, progress) =
-                checkpoint::load(&last, model, &cfg.input, &mut optimizer, &plain).map_err(
-                    |error| match error {
-                        NnError::Weights { path, reason } => NnError::Run {
-                            path,
-                            reason: format!("training cannot be continued from it: {reason}"),
-                            hint: "restore it, or remove it to train this seed from the start"
-                                .into(),
-                        },
-                        other => other,
-                    },
-                )?;
+            let (model, normaliser, progress) = checkpoint::load(
+                &last,
+                model,
+                &cfg.input,
+                (&mut optimizer, &mut plugins),
+                &plain,
+            )
+            .map_err(|error| match error {
+                NnError::Weights { path, reason } => NnError::Run {
+                    path,
+                    reason: format!("training cannot be continued from it: {reason}"),
+                    hint: "restore it, or remove it to train this seed from the start".into(),
+                },
+                other => other,
+            })?;
             trim_log(&self.file(LOG), progress.global_step)?;
+            plugins.resume(&self.file(PLUGIN_LOG), progress.epoch, progress.global_step)?;
             observer.message(&format!(
                 "seed {}: continuing after epoch {} and {} steps",
                 self.seed, progress.epoch, progress.step
@@ -237,6 +274,7 @@ impl Trainer<'_> {
                 optimizer,
                 normaliser,
                 progress,
+                plugins,
             });
         }
         let model = if cfg.init_weights.as_os_str().is_empty() {
@@ -256,11 +294,13 @@ impl Trainer<'_> {
             ..Progress::default()
         };
         crate::files::write_atomic(&self.file(LOG), b"")?;
+        plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
         Ok(State {
             model,
             optimizer,
             normaliser,
             progress,
+            plugins,
         })
     }
 
@@ -302,10 +342,11 @@ impl Trainer<'_> {
             });
             let due = cfg.checkpoint_steps > 0 && p.step.is_multiple_of(cfg.checkpoint_steps);
             let stopping = self.stop.load(Ordering::Relaxed);
-            if (due || stopping) && p.step < batches.len() {
+            let amid = p.step < batches.len();
+            if (due || stopping) && amid {
                 self.save(state)?;
             }
-            if stopping && p.step < batches.len() {
+            if stopping && amid {
                 return Ok(Ended::Interrupted);
             }
         }
@@ -320,7 +361,7 @@ impl Trainer<'_> {
         })
     }
 
-    /// forward, sum of losses, backward, clip, optimizer step. Returns the learning rate.
+    /// forward, sum of losses, backward, plug-ins, clip, optimizer step. Returns the learning rate.
     fn step(
         &self,
         state: &mut State,
@@ -339,7 +380,15 @@ impl Trainer<'_> {
         let step_seed = mix(self.seed).wrapping_add(mix(progress.global_step));
         let batch = drop_modalities(batch, cfg.modality_dropout, step_seed);
         let mut recorder = Recorder::train(step_seed);
-        let output = state.model.forward(&batch, &mut recorder);
+        let at = At {
+            epoch: progress.epoch,
+            step: progress.step,
+            global_step: progress.global_step,
+            seed: step_seed,
+        };
+        let (output, inputs) = state
+            .plugins
+            .watch(at, || state.model.forward(&batch, &mut recorder));
         let losses = objective.losses(&output, &batch);
         let Some(total) = objective.total(&losses, &output.aux_losses) else {
             return Ok(0.0);
@@ -354,6 +403,19 @@ impl Trainer<'_> {
             });
         }
         let mut grads = gradients(&state.model, total.backward());
+        let seen = Pass {
+            batch: &batch,
+            output: &output,
+            loss: value,
+            inputs: &inputs,
+            at,
+            columns: objective.columns(),
+            criterion: &|output, batch| {
+                let losses = objective.losses(output, batch);
+                objective.total(&losses, &output.aux_losses)
+            },
+        };
+        state.plugins.after_backward(&state.model, seen, &mut grads);
         if cfg.clip_norm > 0.0 {
             clip_by_norm(&mut grads, cfg.clip_norm);
         }
@@ -431,6 +493,7 @@ impl Trainer<'_> {
             is_best,
             wall_time: now(),
             samples_per_s,
+            plugins: state.plugins.end_epoch(),
         };
         if cfg.select == Select::Best && p.best.is_none() && p.epoch == 1 {
             observer.warning(&format!(
@@ -497,11 +560,13 @@ impl Trainer<'_> {
         )
     }
 
-    fn save(&self, state: &State) -> Result<()> {
+    fn save(&self, state: &mut State) -> Result<()> {
+        // First what the checkpoint knows of: lines beyond it are cut off on resume.
+        state.plugins.flush(&self.file(PLUGIN_LOG))?;
         checkpoint::save(
             &self.file(LAST),
             &state.model,
-            &state.optimizer,
+            (&state.optimizer, &state.plugins),
             &state.normaliser,
             &state.progress,
         )

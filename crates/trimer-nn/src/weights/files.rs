@@ -1,13 +1,13 @@
 //! Weights on disk: safetensors both ways, PyTorch checkpoints inwards.
 
-use super::{NamedTensor, load_state_dict};
+use super::{NamedTensor, load_stored};
 use crate::error::{NnError, Result};
 use crate::models::FusionModel;
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
-use trimer_core::store::TorchFile;
+use trimer_core::store::{ByteView, TorchFile};
 
 /// Puts the weights of a `.safetensors`, `.pth` or `.pt` file into the model.
 ///
@@ -17,10 +17,10 @@ use trimer_core::store::TorchFile;
 /// When the file cannot be read, or its tensors are not the model's: every missing, surplus and
 /// misshapen key is named.
 pub fn load_weights<M: FusionModel>(model: M, path: &Path) -> Result<M> {
-    let mut state = read_tensors(path)?;
+    let (mut state, _) = read_stored(path)?;
     // A run's selected weights come with their normalisation, which is no part of the model.
     state.retain(|key, _| !key.starts_with("normaliser."));
-    load_state_dict(model, &state).map_err(|reason| NnError::Weights {
+    load_stored(model, &state).map_err(|reason| NnError::Weights {
         path: path.to_owned(),
         reason,
     })
@@ -34,15 +34,61 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
     Ok(read_file(path)?.0)
 }
 
+/// A tensor of a weights file. Values that are stored as f32 stay in the file, which is mapped; a
+/// model that is only applied reads them there.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// Lengths of the axes; empty for a scalar.
+    pub(crate) shape: Vec<usize>,
+    /// f32 in the machine's order, aligned.
+    bytes: Bytes,
+}
+
+impl Stored {
+    fn new(shape: &[usize], values: Vec<f32>) -> Self {
+        Self {
+            shape: shape.to_vec(),
+            bytes: Bytes::from_elems(values),
+        }
+    }
+
+    /// The values on one axis, without a copy.
+    pub(crate) fn flat(&self) -> TensorData {
+        let n = self.bytes.len() / size_of::<f32>();
+        TensorData::from_bytes(self.bytes.clone(), [n], DType::F32)
+    }
+
+    /// A copy of the values.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        let chunks = self.bytes.as_chunks::<4>().0;
+        chunks.iter().map(|b| f32::from_ne_bytes(*b)).collect()
+    }
+}
+
 /// Tensors and our own metadata.
-type FileContent = (BTreeMap<String, NamedTensor>, BTreeMap<String, String>);
+type FileContent<T> = (BTreeMap<String, T>, BTreeMap<String, String>);
 
 /// As [`read_tensors`], with what [`write_safetensors`] stored beside them.
-pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
+pub(crate) fn read_file(path: &Path) -> Result<FileContent<NamedTensor>> {
+    let (stored, metadata) = read_stored(path)?;
+    let copied = stored.into_iter().map(|(name, tensor)| {
+        let values = tensor.values();
+        let shape = tensor.shape;
+        (name, NamedTensor { shape, values })
+    });
+    Ok((copied.collect(), metadata))
+}
+
+/// As [`read_file`], without a copy where the file holds what is wanted.
+///
+/// Large files are mapped: they must not be shortened while the result is in use. The files of a
+/// run are only ever replaced as a whole.
+pub(crate) fn read_stored(path: &Path) -> Result<FileContent<Stored>> {
     if path.extension().is_some_and(|e| e == "pth" || e == "pt") {
         return Ok((read_torch(path)?, BTreeMap::new()));
     }
-    let bytes = fs::read(path).map_err(NnError::io("read", path))?;
+    let bytes = ByteView::open(path).map_err(NnError::io("read", path))?;
+    let shared = bytes::Bytes::from_owner(bytes.clone());
     let bad = |reason: String| NnError::Weights {
         path: path.to_owned(),
         reason,
@@ -50,20 +96,22 @@ pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
     let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(e.to_string()))?;
     let mut all = BTreeMap::new();
     for (name, view) in file.iter() {
-        let values = decode(view.dtype(), view.data()).ok_or_else(|| {
-            bad(format!(
-                "`{name}` has the unsupported type {:?}",
-                view.dtype()
-            ))
-        })?;
-        let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
-        all.insert(
-            name,
-            NamedTensor {
+        let stored = if is_as_wanted(view.dtype(), view.data()) {
+            Stored {
                 shape: view.shape().to_vec(),
-                values,
-            },
-        );
+                bytes: Bytes::from_shared(shared.slice_ref(view.data()), AllocationProperty::File),
+            }
+        } else {
+            let values = decode(view.dtype(), view.data()).ok_or_else(|| {
+                bad(format!(
+                    "`{name}` has the unsupported type {:?}",
+                    view.dtype()
+                ))
+            })?;
+            Stored::new(view.shape(), values)
+        };
+        let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
+        all.insert(name, stored);
     }
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
     let ours = header.metadata().as_ref().and_then(|m| m.get("trimer"));
@@ -76,7 +124,7 @@ pub(crate) fn read_file(path: &Path) -> Result<FileContent> {
 
 /// The tensors of a PyTorch checkpoint: those of its only inner dictionary named `model` or
 /// `state_dict` where it has one, as training states do, else all.
-fn read_torch(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
+fn read_torch(path: &Path) -> Result<BTreeMap<String, Stored>> {
     let file = TorchFile::open(path)?;
     let inner = ["model.", "state_dict.", "model_state_dict."];
     let prefix = inner
@@ -90,15 +138,17 @@ fn read_torch(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
     Ok(select
         .map(|(name, tensor)| {
             let name = name.strip_prefix("module.").unwrap_or(name).to_owned();
-            (
-                name,
-                NamedTensor {
-                    shape: tensor.shape().to_vec(),
-                    values: tensor.to_f32(),
-                },
-            )
+            (name, Stored::new(tensor.shape(), tensor.to_f32()))
         })
         .collect())
+}
+
+/// Whether the bytes are f32 as this machine has them in memory.
+fn is_as_wanted(dtype: Dtype, data: &[u8]) -> bool {
+    cfg!(target_endian = "little")
+        && dtype == Dtype::F32
+        && data.as_ptr().addr().is_multiple_of(align_of::<f32>())
+        && !data.is_empty()
 }
 
 fn decode(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {

@@ -2,7 +2,7 @@
 
 mod files;
 
-pub(crate) use files::read_file;
+pub(crate) use files::{Stored, read_file, read_stored};
 pub use files::{load_weights, read_tensors, write_safetensors};
 
 use crate::models::FusionModel;
@@ -86,6 +86,36 @@ pub fn parameters<M: Module>(model: &M) -> BTreeMap<String, (Vec<usize>, Tensor<
         all.insert(path, (shape, value));
     });
     all
+}
+
+/// Id and shape of every parameter by path.
+pub fn parameter_ids<M: Module>(model: &M) -> BTreeMap<String, (ParamId, Vec<usize>)> {
+    let mut visitor = Ids {
+        path: PathStack::default(),
+        all: BTreeMap::new(),
+    };
+    model.visit(&mut visitor);
+    visitor.all
+}
+
+struct Ids {
+    path: PathStack,
+    all: BTreeMap<String, (ParamId, Vec<usize>)>,
+}
+
+impl ModuleVisitor for Ids {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.dims().to_vec();
+        self.all.insert(self.path.path(), (param.id, shape));
+    }
 }
 
 /// Every parameter under its name in the reference's `state_dict`.
@@ -196,6 +226,28 @@ pub fn load_state_dict<M: FusionModel>(
     model: M,
     state: &BTreeMap<String, NamedTensor>,
 ) -> std::result::Result<M, String> {
+    fill(
+        model,
+        state,
+        |t| &t.shape,
+        |t| TensorData::from(t.values.as_slice()),
+    )
+}
+
+/// As [`load_state_dict`], from a file: what is mapped stays there until it is changed.
+pub(crate) fn load_stored<M: FusionModel>(
+    model: M,
+    state: &BTreeMap<String, Stored>,
+) -> std::result::Result<M, String> {
+    fill(model, state, |t| &t.shape, Stored::flat)
+}
+
+fn fill<M: FusionModel, T>(
+    model: M,
+    state: &BTreeMap<String, T>,
+    shape_of: impl Fn(&T) -> &[usize],
+    flat: impl Fn(&T) -> TensorData,
+) -> std::result::Result<M, String> {
     let mut missing = Vec::new();
     let mut misshapen = Vec::new();
     let mut wanted = BTreeMap::new();
@@ -204,8 +256,11 @@ pub fn load_state_dict<M: FusionModel>(
         let shape = model.state_shape(&path, &shape);
         match state.get(&key) {
             None => missing.push(format!("`{key}` {shape:?}")),
-            Some(t) if !same_shape(&t.shape, &shape) => {
-                misshapen.push(format!("`{key}` is {:?}, the model has {shape:?}", t.shape));
+            Some(t) if !same_shape(shape_of(t), &shape) => {
+                misshapen.push(format!(
+                    "`{key}` is {:?}, the model has {shape:?}",
+                    shape_of(t)
+                ));
             }
             Some(_) => {}
         }
@@ -232,9 +287,7 @@ pub fn load_state_dict<M: FusionModel>(
     }
     Ok(map_parameters(model, |path, old| {
         match wanted.get(path).and_then(|key| state.get(key)) {
-            Some(tensor) => {
-                Tensor::from_data(TensorData::from(tensor.values.as_slice()), &old.device())
-            }
+            Some(tensor) => Tensor::from_data(flat(tensor), &old.device()),
             None => old,
         }
     }))

@@ -2,23 +2,27 @@
 
 pub mod bar;
 pub mod confusion;
+pub mod dots;
 pub mod heat;
 pub mod line;
 pub mod multiples;
 pub mod reliability;
+pub mod scatter;
 
 pub use bar::BarChart;
 pub use confusion::ConfusionMatrix;
+pub use dots::DotPlot;
 pub use heat::HeatMap;
 pub use line::{LineChart, Series};
 pub use multiples::SmallMultiples;
 pub use reliability::{ReliabilityBar, ReliabilityDiagram};
+pub use scatter::{ScatterPlot, ScatterPoint};
 
 use crate::{
     ReportError,
     escape::escape,
     palette::figure_css,
-    svg::{Anchor, Svg, text_width},
+    svg::{Anchor, Svg, shortened, text_width},
     write::write_whole,
 };
 use std::path::Path;
@@ -50,6 +54,11 @@ pub trait Figure: std::fmt::Debug {
 
     /// The numbers behind the figure: a header, then one row of fields per line.
     fn data(&self) -> Vec<Vec<String>>;
+
+    /// Whether a page shows the numbers as a table; otherwise they can be saved only.
+    fn shows_numbers(&self) -> bool {
+        true
+    }
 
     /// The `<svg>` element for use within a page that has the figures' style sheet.
     fn to_inline_svg(&self, room: f64) -> String {
@@ -144,6 +153,30 @@ pub(crate) fn legend<'a>(
             );
         }
         svg.text("", at + key, middle + 4.5, Anchor::Start, name);
+        at += needed;
+    }
+    (row + 1.0) * LINE
+}
+
+/// A row of the markers of the series with their names, broken into lines; returns its height.
+pub(crate) fn legend_of_markers<'a>(
+    svg: &mut Svg,
+    names: impl IntoIterator<Item = (usize, &'a str)>,
+    [x, y]: [f64; 2],
+    width: f64,
+) -> f64 {
+    const LINE: f64 = 20.0;
+    let (mut at, mut row) = (x, 0.0);
+    for (series, name) in names {
+        let name = shortened(name, 13.0, width - 20.0);
+        let needed = 18.0 + text_width(&name, 13.0) + 14.0;
+        if at > x && at + needed > x + width {
+            at = x;
+            row += 1.0;
+        }
+        let middle = y + row * LINE + LINE / 2.0;
+        svg.marker(series, at + 6.0, middle, 5.0);
+        svg.text("", at + 18.0, middle + 4.5, Anchor::Start, &name);
         at += needed;
     }
     (row + 1.0) * LINE

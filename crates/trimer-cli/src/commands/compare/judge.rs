@@ -205,7 +205,7 @@ fn row(
 ) -> anyhow::Result<Row> {
     let cfg = &entrant.runs[0].config;
     let plain = device.clone();
-    let model = cfg.model.build(&cfg.input, cfg.task, 0, &plain)?;
+    let model = cfg.model.build_blank(&cfg.input, cfg.task, &plain)?;
     let protocols = entrant
         .runs
         .iter()
@@ -247,7 +247,9 @@ fn train_seconds(runs: &[RunDir], corpora: &[Corpus]) -> anyhow::Result<f64> {
         let rows = parts::rows(&run.config.data, run.config.task, corpus);
         let n = rows.train.len() as f64;
         for &seed in &run.config.seeds {
-            seconds.push(run.log(seed)?.iter().map(|r| n / r.samples_per_s).sum());
+            // A model that is fitted at once has no epochs; the sum of nothing would be -0.
+            let log = run.log(seed)?;
+            seconds.push(log.iter().fold(0.0, |sum, r| sum + n / r.samples_per_s));
         }
     }
     Ok(mean(&seconds))

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use trimer_core::Head;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::burn::tensor::Device;
+use trimer_nn::device::Opened;
 use trimer_nn::train::{RunDir, SelectOn};
 
 /// Arguments of `trimer compare`.
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Runs that exist already, one row each
     #[arg(value_name = "RUN", conflicts_with_all = ["models", "rows", "corpus"])]
     runs: Vec<PathBuf>,
-    /// Models to train: ids, or `ID:NAME=RECIPE` for a variant, divided by commas
+    /// Models to train: ids, `ID+PLUGIN`, or `ID:NAME=RECIPE` for a variant, divided by commas
     #[arg(long, value_name = "LIST", requires = "corpus")]
     models: Option<String>,
     /// More rows, from a TOML file
@@ -74,6 +74,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Runs to train at a time.
+    pub(crate) fn jobs(&self) -> usize {
+        usize::from(self.jobs)
+    }
+}
+
 const HELP: &str = "\
 A file of rows:
 
@@ -82,6 +89,7 @@ A file of rows:
     model = \"lfmim\"
     recipe = \"lfmim.toml\"             # instead of that of --recipes; relative to this file
     set = [\"train.unimodal_labels=multimodal\"]
+    plugins = [\"ogm_ge\"]             # instead of the recipe's
     [[row]]
     name = \"LFMIM, text head\"
     model = \"lfmim\"                   # same settings as another row: trained once
@@ -90,11 +98,11 @@ A file of rows:
 Writes results.json, .csv, .md, .tex and report.html to the directory, the runs to runs/.";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let device = trimer_nn::device::parse(&args.device)?;
+    let opened = crate::device::opened(&args.device)?;
     let select_on = parse_select_on(&args.select_on);
     let split = parse_split(&args.split);
     let (entrants, corpora, failed, jobs) = if args.runs.is_empty() {
-        train(args, select_on, &device)?
+        train(args, select_on, &opened)?
     } else {
         let (entrants, corpora) = open(&args.runs)?;
         (entrants, corpora, BTreeMap::new(), None)
@@ -110,12 +118,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         reference: args.reference.as_deref(),
         split,
     };
-    let mut comparison = judge::judge(&entrants, &corpora, &wishes, &device)?;
+    let mut comparison = judge::judge(&entrants, &corpora, &wishes, &opened.device)?;
     if let Some(jobs) = jobs.filter(|j| *j > 1) {
         comparison.notes.push(format!(
             "Up to {jobs} runs were trained at a time: training times are longer than those of a run alone."
         ));
     }
+    let specs: Vec<RowSpec> = entrants.iter().map(|e| e.spec.clone()).collect();
+    comparison
+        .notes
+        .extend(without_recipe(args, &specs, &corpora)?);
     comparison.failed = failed;
     if let Some(out) = &args.out {
         write(out, &comparison)?;
@@ -150,7 +162,7 @@ type Trained = (
     Option<usize>,
 );
 
-fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Trained> {
+fn train(args: &Args, select_on: SelectOn, opened: &Opened) -> anyhow::Result<Trained> {
     let mut specs = match &args.models {
         Some(list) => rows::parse_models(list)?,
         None => Vec::new(),
@@ -187,12 +199,15 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
             .into());
         }
     }
+    if let Some(note) = without_recipe(args, &specs, &corpora)? {
+        ui::warn(&note);
+    }
     let out = args.out.clone().unwrap_or_default();
     let (units, wanted) = units(args, &specs, &corpora, select_on, &out)?;
-    let jobs = usize::from(args.jobs);
-    let environment = environment(&args.device);
+    let jobs = args.jobs();
+    let environment = environment(opened);
     let stop = stop_on_ctrl_c();
-    let ended = training::train_all(&units, &corpora, &environment, jobs, device, &stop);
+    let ended = training::train_all(&units, &corpora, &environment, jobs, &opened.device, &stop);
     let Some(ended) = ended else {
         return Err(Hinted::new(
             "interrupted; everything up to the last step is saved",
@@ -223,6 +238,30 @@ fn train(args: &Args, select_on: SelectOn, device: &Device) -> anyhow::Result<Tr
         .into());
     }
     Ok((entrants, corpora, failed, Some(jobs)))
+}
+
+/// Rows that `--recipes` has nothing for, in words.
+fn without_recipe(
+    args: &Args,
+    specs: &[RowSpec],
+    corpora: &[Corpus],
+) -> anyhow::Result<Option<String>> {
+    let Some(folder) = &args.recipes else {
+        return Ok(None);
+    };
+    let mut names = Vec::new();
+    for spec in specs {
+        if !spec.has_recipe(corpora, Some(folder))? {
+            names.push(spec.name.as_str());
+        }
+    }
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "`{}` has no recipe for these rows, which train with the defaults of their models: {}",
+            folder.display(),
+            names.join(", ")
+        )
+    }))
 }
 
 /// What is to be trained, each once, and which of it each row needs, fold by fold.
@@ -310,6 +349,7 @@ fn open(paths: &[PathBuf]) -> anyhow::Result<(Vec<Entrant>, Vec<Corpus>)> {
                 model,
                 recipe: None,
                 set: Vec::new(),
+                plugins: run.config.train.plugins.clone(),
                 head: Head::Multimodal,
                 label: Head::Multimodal,
             },

@@ -25,6 +25,9 @@ pub(super) struct RowSpec {
     /// Keys of this row, over its recipe, as on the command line.
     #[serde(default)]
     pub(super) set: Vec<String>,
+    /// Plug-ins of this row, in their order, instead of its recipe's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) plugins: Vec<String>,
     /// The head that is judged.
     #[serde(default = "multimodal")]
     pub(super) head: Head,
@@ -44,7 +47,7 @@ struct RowFile {
     row: Vec<RowSpec>,
 }
 
-/// Rows of `--models ID[:NAME[=RECIPE]],...`.
+/// Rows of `--models ID[+PLUGIN..][:NAME[=RECIPE]],...`.
 pub(super) fn parse_models(list: &str) -> anyhow::Result<Vec<RowSpec>> {
     list.split(',')
         .map(|item| parse_model(item.trim()))
@@ -55,27 +58,32 @@ fn parse_model(item: &str) -> anyhow::Result<RowSpec> {
     let malformed = || {
         Hinted::new(
             format!("`{item}` is no row"),
-            "write `--models lfmim,tfn` or, for a variant, `--models lfmim,lfmim:ml=recipes/ml.toml`",
+            "write `--models lfmim,tfn` or, for a variant, `--models lfmim,lfmim:ml=recipes/ml.toml`, or, with a plug-in, `--models mmgcn,mmgcn+fagm`",
         )
     };
     let (model, rest) = match item.split_once(':') {
         Some((model, rest)) => (model, Some(rest)),
         None => (item, None),
     };
+    let mut parts = model.split('+');
+    let id = parts.next().unwrap_or_default();
+    let plugins: Vec<String> = parts.map(str::to_owned).collect();
     let (label, recipe) = match rest.map(|r| r.split_once('=').ok_or(r)) {
         None => (None, None),
         Some(Ok((label, recipe))) => (Some(label), Some(PathBuf::from(recipe))),
         Some(Err(label)) => (Some(label), None),
     };
     let empty = |text: Option<&str>| text.is_some_and(str::is_empty);
-    if model.is_empty() || model.contains('=') || empty(label) {
+    let no_name = id.is_empty() || plugins.iter().any(String::is_empty);
+    if no_name || model.contains('=') || empty(label) {
         return Err(malformed().into());
     }
     Ok(RowSpec {
         name: label.map_or_else(|| model.to_owned(), |l| format!("{model}:{l}")),
-        model: model.to_owned(),
+        model: id.to_owned(),
         recipe,
         set: Vec::new(),
+        plugins,
         head: Head::Multimodal,
         label: Head::Multimodal,
     })
@@ -142,10 +150,27 @@ impl RowSpec {
         };
         overrides.merge(parse_sets(&self.set)?);
         overrides.merge(parse_sets(sets)?);
+        if !self.plugins.is_empty() {
+            overrides.use_plugins(&self.plugins);
+        }
         overrides.select_on = select_on;
         overrides
             .resolve(Some(&self.model), corpus, seeds.to_vec())
             .with_context(|| format!("row `{}`", self.name))
+    }
+
+    /// Whether there is a recipe for this row on every corpus.
+    pub(super) fn has_recipe(
+        &self,
+        corpora: &[Corpus],
+        recipes: Option<&Path>,
+    ) -> anyhow::Result<bool> {
+        for corpus in corpora {
+            if self.recipe_file(corpus, recipes)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The row's own recipe, or `DIR/<corpus>/<model>.toml` or `DIR/<model>.toml` where there is
@@ -210,7 +235,22 @@ mod tests {
             Some(Path::new("recipes/ml.toml"))
         );
         assert_eq!(rows[1].dir(), "lfmim-ml");
-        for bad in ["", ":x", "lfmim:", "lfmim=x.toml", "lfmim:=x.toml"] {
+        let rows = parse_models("mmgcn+fagm,mmgcn+watch+ogm_ge:b=b.toml").unwrap();
+        assert_eq!(
+            (rows[0].name.as_str(), &rows[0].model[..]),
+            ("mmgcn+fagm", "mmgcn")
+        );
+        assert_eq!(rows[1].plugins, ["watch", "ogm_ge"]);
+        assert_eq!(rows[1].name, "mmgcn+watch+ogm_ge:b");
+        for bad in [
+            "+fagm",
+            "mmgcn+",
+            "",
+            ":x",
+            "lfmim:",
+            "lfmim=x.toml",
+            "lfmim:=x.toml",
+        ] {
             assert!(parse_models(bad).is_err(), "{bad}");
         }
         assert!(check_rows(&parse_models("lfmim,lfmim").unwrap()).is_err());

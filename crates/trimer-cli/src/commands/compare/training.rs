@@ -1,6 +1,5 @@
 //! Trains what a comparison needs and does not have yet, one or several runs at a time.
 
-use crate::jobs::at_a_time;
 use crate::ui::{Board, BoardRow};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -38,7 +37,7 @@ pub(super) fn train_all(
     let board = Board::new(units.iter().map(|u| u.name.as_str()));
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Trained>>> = units.iter().map(|_| Mutex::new(None)).collect();
-    at_a_time(jobs, || {
+    crate::jobs::run(jobs, || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(unit) = units.get(at) else { break };

@@ -190,11 +190,17 @@ fn accuracy(
         .sum()
 }
 
+/// The members of `a` that are in `b` too.
+fn both(a: ModalitySet, b: ModalitySet) -> ModalitySet {
+    a.iter().filter(|m| b.contains(*m)).collect()
+}
+
 /// The ceilings by enumeration of all cases, where the multimodal label is what is felt and the
-/// observer sees one utterance.
-pub(super) fn ceiling_of_felt() -> Ceiling {
+/// observer sees one utterance. Only the features of `telling` modalities show anything.
+pub(super) fn ceiling_of_felt(telling: ModalitySet) -> Ceiling {
     let cells = joint();
     let accuracy_of = |observed: ModalitySet| {
+        let observed = both(observed, telling);
         let mut table: BTreeMap<Vec<usize>, [f64; N]> = BTreeMap::new();
         for (shown, _) in &cells {
             let seen = observed.iter().map(|m| *shown.get(m)).collect();
@@ -210,7 +216,7 @@ pub(super) fn ceiling_of_felt() -> Ceiling {
         let best = |row: &[f64; N]| row.iter().copied().fold(0.0, f64::max);
         table.values().map(best).sum()
     };
-    let all = ceiling();
+    let all = ceiling(telling);
     Ceiling {
         multimodal_from: all
             .multimodal_from
@@ -231,8 +237,9 @@ fn named(name: &str) -> ModalitySet {
     Modality::ALL.into_iter().filter(member).collect()
 }
 
-/// The ceilings by enumeration of all cases.
-pub(super) fn ceiling() -> Ceiling {
+/// The ceilings by enumeration of all cases. Only the features of `telling` modalities show
+/// anything; the others are observed without learning from them.
+pub(super) fn ceiling(telling: ModalitySet) -> Ceiling {
     let cells = joint();
     let subsets = (1_usize..8).map(|bits| {
         let members = Modality::ALL.into_iter().enumerate();
@@ -241,10 +248,10 @@ pub(super) fn ceiling() -> Ceiling {
     });
     Ceiling {
         multimodal_from: subsets
-            .map(|s| (s.to_string(), accuracy(&cells, s, vote)))
+            .map(|s| (s.to_string(), accuracy(&cells, both(s, telling), vote)))
             .collect(),
         by_column: HeadMap::from_fn(|head: Head| {
-            accuracy(&cells, ModalitySet::ALL, |shown| {
+            accuracy(&cells, telling, |shown| {
                 head.modality()
                     .map_or_else(|| vote(shown), |m| *shown.get(m))
             })
@@ -274,7 +281,7 @@ mod tests {
 
     #[test]
     fn all_three_modalities_are_needed() {
-        let c = ceiling();
+        let c = ceiling(ModalitySet::ALL);
         let from = |set: &str| c.multimodal_from[set];
         for single in ["text", "audio", "vision"] {
             assert!(
@@ -297,6 +304,27 @@ mod tests {
         assert!(c.by_column.iter().all(|(_, a)| (a - 0.96).abs() < 1e-12));
     }
 
+    #[test]
+    fn noise_tells_an_observer_nothing() {
+        let all = ceiling(ModalitySet::ALL);
+        let pair: ModalitySet = [Modality::Text, Modality::Audio].into_iter().collect();
+        let deaf = ceiling(pair);
+        let (full, from) = (&all.multimodal_from, &deaf.multimodal_from);
+        assert_eq!(from["text+audio+vision"], full["text+audio"]);
+        assert_eq!(from["text+vision"], full["text"]);
+        assert_eq!(from["vision"], all.majority);
+        // Summed over other cases, so equal but for rounding.
+        assert!((deaf.by_column.text - all.by_column.text).abs() < 1e-12);
+        // What vision shows can only be guessed from the others.
+        assert!(deaf.by_column.vision < 0.7 && deaf.by_column.vision > 0.4);
+        assert_eq!(
+            ceiling(ModalitySet::default()).by_column.multimodal,
+            all.majority
+        );
+        let felt = ceiling_of_felt(pair);
+        assert_eq!(felt.multimodal_from["vision"], felt.majority);
+    }
+
     /// Observers who estimate the most probable label from one half of a large sample reach the
     /// ceiling on the other half.
     #[test]
@@ -307,7 +335,7 @@ mod tests {
             .map(|_| draw(None, &mut || rng.random::<f64>()))
             .collect();
         let (known, new) = scenes.split_at(HALF);
-        let exact = ceiling();
+        let exact = ceiling(ModalitySet::ALL);
         for (name, expected) in &exact.multimodal_from {
             let observed: ModalitySet = name.split('+').map(|m| m.parse().unwrap()).collect();
             let seen = |s: &Scene| observed.iter().map(|m| *s.shown.get(m)).collect::<Vec<_>>();

@@ -8,7 +8,8 @@ use crate::metrics::{MetricError, MetricValue, Metrics};
 ///
 /// Single numbers (`accuracy`, `weighted_f1`, ...) are means over the labels, without intervals.
 /// Per label there are `label_accuracy` and `label_weighted_f1` (what MulT reports for IEMOCAP's
-/// emotions) and the F1 of `yes` as `f1`, each with its interval `<name>_ci`.
+/// emotions), `label_brier` and `label_ece`, each with its interval `<name>_ci`, and the F1 of `yes`
+/// as `f1`.
 ///
 /// - `truth`: per sample one decision per label
 /// - `seeds`: per seed the probabilities of `yes`, row-major `[sample, label]`
@@ -95,6 +96,8 @@ fn join<S: AsRef<str>>(each: &[Metrics], labels: &[S]) -> Metrics {
     for (name, of) in [
         ("label_accuracy", "accuracy"),
         ("label_weighted_f1", "weighted_f1"),
+        ("label_brier", "brier"),
+        ("label_ece", "ece"),
     ] {
         joint.set(name, named(&|m| m.scalar(of)));
         let intervals: Option<Vec<_>> = labels

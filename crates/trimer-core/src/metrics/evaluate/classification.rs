@@ -5,6 +5,7 @@ use super::{
         ConfusionMatrix, MetricError, Metrics, Probabilities,
         accuracy::{ACCURACY, UAR, accuracy, uar},
         agreement::{KAPPA, MATTHEWS, kappa, matthews},
+        calibration::{Bins, ECE, N_BINS},
         f1::{
             self, F1, Labels, MACRO_F1, MACRO_F1_ALL, MICRO_F1, PRECISION, RECALL, WEIGHTED_F1,
             macro_f1, micro_f1, weighted_f1,
@@ -16,7 +17,7 @@ use super::{
             self, CLASS_ACC2_HAS0, CLASS_ACC2_HAS0_F1, CLASS_ACC2_NON0, CLASS_ACC2_NON0_BUG,
             CLASS_ACC2_NON0_F1,
         },
-        probability::{BRIER, BRIER_MEAN, LOG_LOSS, sample_brier, sample_log_loss},
+        probability::{BRIER, BRIER_MEAN, LOG_LOSS, arg_max, sample_brier, sample_log_loss},
         ranking::{Curve, ROC_AUC, TOP2_ACCURACY, TOP3_ACCURACY, Ties, in_top_k},
     },
     Binary, EvaluationOptions, Prepared, Sink, check_options, evaluate,
@@ -123,6 +124,8 @@ pub(super) struct Decisions<'a> {
 struct Scores {
     log_loss: Vec<f64>,
     brier: Vec<f64>,
+    /// Bin, confidence and whether the most probable class is the true one.
+    confidence: Vec<(usize, f64, bool)>,
     in_top2: Vec<bool>,
     in_top3: Vec<bool>,
     /// Of each class against the rest.
@@ -187,6 +190,13 @@ impl Scores {
             brier: probabilities
                 .rows()
                 .map(|(t, row)| sample_brier(t, row))
+                .collect(),
+            confidence: probabilities
+                .rows()
+                .map(|(t, row)| {
+                    let best = arg_max(row);
+                    (Bins::place(row[best], N_BINS), row[best], best == t)
+                })
                 .collect(),
             in_top2: top(2),
             in_top3: top(3),
@@ -259,7 +269,10 @@ fn of_matrix(matrix: &ConfusionMatrix, sink: &mut impl Sink) {
 impl Decisions<'_> {
     fn of_scores(&self, scores: &Scores, weights: &[u32], sink: &mut impl Sink) {
         let (mut log_loss, mut brier, mut top2, mut top3) = (0.0, 0.0, 0u32, 0u32);
+        let mut bins = Bins::new(N_BINS);
         for (i, &weight) in weights.iter().enumerate() {
+            let (bin, confidence, right) = scores.confidence[i];
+            bins.add(bin, confidence, right, f64::from(weight));
             log_loss += f64::from(weight) * scores.log_loss[i];
             brier += f64::from(weight) * scores.brier[i];
             top2 += weight * u32::from(scores.in_top2[i]);
@@ -269,6 +282,7 @@ impl Decisions<'_> {
         sink(&LOG_LOSS, None, log_loss / n);
         sink(&BRIER, None, brier / n);
         sink(&BRIER_MEAN, None, brier / n / self.n_classes as f64);
+        sink(&ECE, None, bins.ece());
         if self.n_classes > 2 {
             sink(&TOP2_ACCURACY, None, f64::from(top2) / n);
         }
@@ -356,6 +370,7 @@ mod tests {
             ("kappa", kappa(&matrix)),
             ("log_loss", probability::log_loss(&p)),
             ("brier", probability::brier(&p)),
+            ("ece", crate::metrics::calibration::ece(&p, N_BINS)),
             ("roc_auc", ranking::roc_auc_ovr_macro(&p)),
             (
                 "top2_accuracy",

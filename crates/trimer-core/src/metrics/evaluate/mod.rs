@@ -1,11 +1,15 @@
 //! All metrics that apply to a set of predictions, with bootstrap intervals, as one ordered map.
 
 mod binary;
+mod calibrated;
 mod classification;
 mod compare;
 mod regression;
 
 pub use binary::evaluate_binary_seeds;
+pub use calibrated::{
+    Abstained, AtCoverage, CalibratedSeed, CalibrationResult, evaluate_calibration,
+};
 pub use classification::{
     ClassificationPrediction, evaluate_classification, evaluate_classification_seeds,
 };

@@ -45,8 +45,8 @@ pub(super) struct Head<'a> {
     pub(super) visible: Option<&'a [u32]>,
     pub(super) causal: Option<i64>,
     pub(super) dropout: Option<Stream>,
-    /// Number of this head over samples, `sample * n_heads + head`: where its dropout decisions begin.
-    pub(super) index: u64,
+    /// Where its dropout decisions begin.
+    pub(super) first_draw: u64,
     /// Per query: log2 of the sum of exp2 of scaled scores.
     pub(super) lse: *mut f32,
 }
@@ -90,7 +90,7 @@ impl Head<'_> {
     #[inline(always)]
     pub(super) unsafe fn dropout_keys(&self, dst: *mut [u32; 2]) {
         if let Some(stream) = self.dropout {
-            let first = self.index * self.n_keys as u64;
+            let first = self.first_draw;
             // SAFETY: as promised by the caller.
             each!(j in self.keys() => unsafe { *dst.add(j) = stream.row_key(first + self.key(j) as u64) });
         }
@@ -194,7 +194,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// For heads of at most these sizes.
-    pub(super) fn new(n_queries: usize, n_keys: usize, width: usize, backward: bool) -> Self {
+    pub(crate) fn new(n_queries: usize, n_keys: usize, width: usize, backward: bool) -> Self {
         let (queries, keys) = (
             n_queries.next_multiple_of(32),
             n_keys.next_multiple_of(KEYS),

@@ -127,6 +127,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) dropout: Option<Stream>,
     /// Number of the sample in the batch.
     pub(crate) index: usize,
+    /// Rows of dropout decisions that each head has to itself: the number of keys of the longest sample.
+    pub(crate) draws: usize,
 }
 
 impl<'a> Sample<'a> {
@@ -147,7 +149,7 @@ impl<'a> Sample<'a> {
             visible,
             causal: self.causal,
             dropout: self.dropout,
-            index: (self.index * self.n_heads + head) as u64,
+            first_draw: ((self.index * self.n_heads + head) * self.draws) as u64,
             lse,
         }
     }

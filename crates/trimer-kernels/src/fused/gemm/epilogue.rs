@@ -185,7 +185,8 @@ impl Epilogue for Rectified {
         // SAFETY: within the result, which is as wide as the bias.
         unsafe {
             let mut y: [S::V; NV] = load_row(s, self.bias.add(col), n);
-            each!(v in NV => y[v] = s.max(s.add(acc[v], y[v]), s.splat(0.0)));
+            // What is no number must stay none, or a diverged training would go on unnoticed.
+            each!(v in NV => y[v] = s.max(s.splat(0.0), s.add(acc[v], y[v])));
             store_row(s, self.c.add(row * self.ldc + col), n, &y);
         }
     }
@@ -227,7 +228,7 @@ impl Epilogue for Dropped {
                 if v == 0 || within == 0 {
                     bits = s.draws(key, (at / 32) as u32, threshold);
                 }
-                let positive = s.max(s.add(acc[v], y[v]), s.splat(0.0));
+                let positive = s.max(s.splat(0.0), s.add(acc[v], y[v]));
                 y[v] = s.keep(bits >> within, s.mul(positive, scale));
             });
             store_row(s, self.c.add(row * self.ldc + col), n, &y);

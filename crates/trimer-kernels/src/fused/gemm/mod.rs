@@ -46,7 +46,41 @@ pub(crate) struct Packed {
     n: usize,
 }
 
+/// Consecutive panels of a packed matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panels<'a> {
+    data: &'a [f32],
+    k: usize,
+    n: usize,
+}
+
+impl<'a> From<&'a Packed> for Panels<'a> {
+    fn from(packed: &'a Packed) -> Self {
+        Self {
+            data: &packed.data,
+            k: packed.k,
+            n: packed.n,
+        }
+    }
+}
+
 impl Packed {
+    /// Rows and columns.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.k, self.n)
+    }
+
+    /// Columns `first .. first + n`, where panels begin and end there.
+    pub(crate) fn columns(&self, first: usize, n: usize) -> Option<Panels<'_>> {
+        let width = Isa::get().panel_width();
+        let fits = first.is_multiple_of(width) && n.is_multiple_of(width) && first + n <= self.n;
+        fits.then(|| Panels {
+            data: &self.data[first * self.k..(first + n) * self.k],
+            k: self.k,
+            n,
+        })
+    }
+
     /// Packs `w^T` for a weight `w` of `n` rows (outputs) and `k` columns (inputs): for `x w^T`.
     pub(crate) fn transposed(w: &[f32], n: usize, k: usize) -> Self {
         assert_eq!(w.len(), n * k, "weight of {n} x {k}");
@@ -120,8 +154,15 @@ pub(crate) enum Finish<'a> {
 }
 
 /// `c = finish(a b)` for `a` of `rows` x `k`.
-pub(crate) fn product(rows: usize, a: &[f32], b: &Packed, finish: Finish<'_>, c: &mut [f32]) {
-    let (k, n) = (b.k, b.n);
+pub(crate) fn product<'b>(
+    rows: usize,
+    a: &[f32],
+    b: impl Into<Panels<'b>>,
+    finish: Finish<'_>,
+    c: &mut [f32],
+) {
+    let Panels { data: b, k, n } = b.into();
+    assert_eq!(b.len(), packed_len(k, n), "panels of {k} x {n}");
     assert_eq!(a.len(), rows * k, "left side of {rows} x {k}");
     assert_eq!(c.len(), rows * n, "result of {rows} x {n}");
     let width = Isa::get().panel_width();
@@ -131,7 +172,7 @@ pub(crate) fn product(rows: usize, a: &[f32], b: &Packed, finish: Finish<'_>, c:
         k,
         a: a.as_ptr(),
         lda: k,
-        b: b.data.as_ptr(),
+        b: b.as_ptr(),
         ldb: width,
         panel_step: width * k,
         // Smaller weights stay in the second-level cache from one task to the next.
@@ -256,15 +297,19 @@ impl<'a> WeightGradient<'a> {
         } = self;
         let width = Isa::get().panel_width();
         let wide = inputs > WIDE;
-        let in_place = !wide && inputs % width == 0;
-        let (columns, step) = if wide {
-            (WIDE, WIDE_ROWS)
+        // Rows whose distance is a power of two share few sets of a first-level cache, and narrow panels take little of
+        // each: what is read many times is better moved together. With wide panels it is read in place as fast.
+        let narrow_panels = Isa::get() != Isa::Avx512;
+        let gathers = wide || narrow_panels;
+        let in_place = !gathers && inputs % width == 0;
+        let (columns, step) = if gathers {
+            (inputs.min(WIDE), WIDE_ROWS)
         } else {
             (inputs, BATCH_ROWS)
         };
         let mut packed = (!in_place).then(|| Buffer::take(packed_len(step, columns)));
         // Rows far apart would each be on a page of their own.
-        let mut gathered = wide.then(|| Buffer::take(step * db.len()));
+        let mut gathered = gathers.then(|| Buffer::take(step * db.len()));
         let mut column = 0;
         while column < inputs {
             let n = (inputs - column).min(columns);
@@ -307,7 +352,7 @@ impl<'a> WeightGradient<'a> {
                         b,
                         ldb,
                         panel_step,
-                        ahead: !wide,
+                        ahead: !gathers,
                         epilogue: Store::<true> { c, ldc: inputs },
                     }
                     .run();

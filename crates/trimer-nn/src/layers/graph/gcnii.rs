@@ -2,6 +2,7 @@
 
 use super::SimilarityGraph;
 use crate::layers::{CellKind, Initializer, Linear, RecurrentCell, dropout};
+use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
@@ -91,6 +92,7 @@ impl Gcnii {
                 memory = Some(state);
             }
             let theta = (lambda / f64::from(layer) + 1.0).ln();
+            probe::see_last(&[(weight.id, Some(0))], &states);
             let near = graph.propagate(states);
             let mixed = Tensor::cat(vec![near.clone(), first.clone()], 1).matmul(weight.val());
             let kept = near * (1.0 - alpha) + first.clone() * alpha;

@@ -3,6 +3,7 @@
 use super::buckets::{Buckets, flatten};
 use super::{WindowEdges, rows_tensor, scatter_sum};
 use crate::layers::{Initializer, Linear};
+use crate::probe;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
@@ -44,6 +45,13 @@ impl RelationalConv {
     /// - `x`: `[node, d_input]`, `weights`: `[edge, 1]`
     /// - result: `[node, d_output]`
     pub fn forward(&self, x: Tensor<2>, edges: &WindowEdges, weights: &Tensor<2>) -> Tensor<2> {
+        let params = [
+            (self.basis.id, Some(1)),
+            (self.root.id, Some(0)),
+            (self.att.id, None),
+            (self.bias.id, None),
+        ];
+        probe::see(&params, &x);
         let device = x.device();
         let [n_bases, d_input, d_output] = self.basis.dims();
         let [n_relations, _] = self.att.dims();
@@ -100,6 +108,7 @@ impl GraphConv {
     /// # Shapes
     /// - `x`: `[node, d_input]`, result: `[node, d_output]`
     pub fn forward(&self, x: Tensor<2>, edges: &WindowEdges) -> Tensor<2> {
+        probe::see(&[(self.weight.id, Some(0))], &x);
         let sent = x.clone().matmul(self.weight.val());
         let sent = sent.select(0, edges.source_rows.clone());
         self.lin.forward(x) + scatter_sum(sent, edges.target_rows.clone(), edges.n_nodes)

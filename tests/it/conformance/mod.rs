@@ -1,285 +1,54 @@
 //! What every registered model must hold, whatever it is. The tests walk the registry: a new model is
 //! tested without a line here.
 //!
-//! Models are shrunk by the names of their keys ([`tiny`]), so that all of this takes seconds.
+//! Models are shrunk by the names of their keys (`subjects::tiny`), so that all of this takes
+//! seconds.
 
-use rand_like::Stream;
+mod subjects;
+
 use std::collections::{BTreeMap, BTreeSet};
+use subjects::{CLASSES, N, SEED, build_from, forward, in_conversations};
+pub(crate) use subjects::{
+    Subject, assert_near, batch, build, input, is_fitted_at_once, learners, logits, reads,
+    subjects, tasks, values,
+};
 use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
 use trimer::nn::corrupt::{Corruption, subsets};
 use trimer::nn::data::Normaliser;
-use trimer::nn::models::{AnyModel, ModelInfo, Owner};
+use trimer::nn::models::{AnyModel, Owner};
 use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
 use trimer::nn::train::Overrides;
 use trimer::nn::train::checkpoint;
 use trimer::nn::train::config::TrainConfig;
 use trimer::nn::train::objective::Objective;
-use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters, to_vec};
+use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters};
 use trimer::nn::{
-    Batch, Conversations, FusionModel, InputSpec, MODELS, ModelConfig, ModelOutput, NnError,
-    Recorder, Sampling, Sequence, Task,
+    Batch, Conversations, FusionModel, MODELS, ModelConfig, NnError, Recorder, Sequence, Task,
 };
 
-/// Random numbers that need no crate: the test only wants values that differ.
-mod rand_like {
-    pub(super) struct Stream(pub(super) u64);
-
-    impl Stream {
-        /// Uniform in -1.7..1.7, deviation about 1. SplitMix64.
-        pub(super) fn next(&mut self) -> f32 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let x = x ^ (x >> 31);
-            3.4 * ((x >> 40) as f32 / (1_u64 << 24) as f32 - 0.5)
-        }
-    }
-}
-
-const CLASSES: Task = Task::Classification { n_classes: 3 };
-/// Utterances of a batch; at conversation level they make three conversations.
-const N: usize = 6;
-const TURNS: [usize; 3] = [3, 1, 2];
-const TIME: usize = 5;
-
-/// A model to be tested: its preset, shrunk.
-struct Subject {
-    name: String,
-    info: &'static ModelInfo,
-    config: ModelConfig,
-}
-
-/// Every preset of every model.
-fn subjects() -> Vec<Subject> {
-    let mut all = Vec::new();
-    for info in MODELS {
-        for preset in info.presets {
-            all.push(Subject {
-                name: format!("{} ({preset})", info.id),
-                info,
-                config: tiny(info.id, preset),
-            });
-        }
-    }
-    assert!(!all.is_empty());
-    all
-}
-
-/// Every preset of the models that learn by gradients.
-fn learners() -> Vec<Subject> {
-    let mut all = subjects();
-    all.retain(|subject| !is_fitted_at_once(subject));
-    all
-}
-
-fn is_fitted_at_once(subject: &Subject) -> bool {
-    let task = tasks(subject)[0];
-    build(subject, task, &Device::flex()).is_fitted_at_once()
-}
-
-/// The preset with small sizes: keys are known by their names, and those whose smaller value the
-/// model refuses stay as they are.
-fn tiny(id: &str, preset: &str) -> ModelConfig {
-    let plain = ModelConfig::resolve(id, Some(preset), &toml::Table::new()).unwrap();
-    let table = toml::Table::try_from(&plain).unwrap();
-    let mut small = toml::Table::new();
-    shrink(&table, &mut small);
-    small.remove("id");
-    let resolve = |t: &toml::Table| ModelConfig::resolve(id, Some(preset), t);
-    if let Ok(config) = resolve(&small) {
-        return config;
-    }
-    // One key is in the way of another: take them one by one.
-    let mut kept = toml::Table::new();
-    for (key, value) in small {
-        let mut with = kept.clone();
-        with.insert(key, value);
-        if resolve(&with).is_ok() {
-            kept = with;
-        }
-    }
-    resolve(&kept).unwrap()
-}
-
-fn shrink(table: &toml::Table, into: &mut toml::Table) {
-    for (key, value) in table {
-        let small = match value {
-            toml::Value::Integer(n) => toml::Value::Integer(small_number(key, *n)),
-            toml::Value::Table(inner) => {
-                let mut shrunk = toml::Table::new();
-                shrink(inner, &mut shrunk);
-                toml::Value::Table(shrunk)
-            }
-            toml::Value::Array(list) => toml::Value::Array(
-                list.iter()
-                    .map(|v| match v {
-                        toml::Value::Integer(n) => toml::Value::Integer(small_number(key, *n)),
-                        other => other.clone(),
-                    })
-                    .collect(),
-            ),
-            other => other.clone(),
-        };
-        into.insert(key.clone(), small);
-    }
-}
-
-fn small_number(key: &str, n: i64) -> i64 {
-    let counts =
-        key.starts_with("n_") || ["head", "layer", "block"].iter().any(|w| key.contains(w));
-    let steps = ["kernel", "window", "hop"].iter().any(|w| key.contains(w));
-    let most = match (counts, steps) {
-        (true, _) => 2,
-        (_, true) => n,
-        _ => 8,
-    };
-    n.min(most)
-}
-
-fn reads(subject: &Subject) -> ModalitySet {
-    subject
-        .info
-        .modalities
-        .iter()
-        .map(|m| m.parse::<Modality>().unwrap())
-        .collect()
-}
-
-fn input(subject: &Subject) -> InputSpec {
-    let widths = ModalityMap {
-        text: 6,
-        audio: 4,
-        vision: 5,
-    };
-    let reads = reads(subject);
-    let time = if in_conversations(subject) {
-        *TURNS.iter().max().unwrap()
-    } else {
-        TIME
-    };
-    InputSpec {
-        n_speakers: in_conversations(subject).then_some(2),
-        dims: ModalityMap::from_fn(|m| reads.contains(m).then(|| *widths.get(m))),
-        lengths: ModalityMap::from_fn(|m| if reads.contains(m) { time } else { 0 }),
-        sampling: ModalityMap::from_fn(|_| Sampling::First),
-    }
-}
-
-fn in_conversations(subject: &Subject) -> bool {
-    subject.info.level == "conversation"
-}
-
-fn tasks(subject: &Subject) -> Vec<Task> {
-    let known = [
-        ("classification", CLASSES),
-        ("regression", Task::Regression),
-    ];
-    let tasks: Vec<Task> = known
-        .into_iter()
-        .filter(|(name, _)| subject.info.tasks.contains(name))
-        .map(|(_, task)| task)
-        .collect();
-    assert!(!tasks.is_empty(), "{}: no task", subject.name);
-    tasks
-}
-
-/// A batch with sequences of other lengths in each row; `under_padding` fills what is not there.
-fn batch(subject: &Subject, seed: u64, under_padding: f32, device: &Device) -> Batch {
-    let spec = input(subject);
-    let conversations = in_conversations(subject);
-    let rows = if conversations { TURNS.len() } else { N };
-    let sequences = ModalityMap::from_fn(|m| {
-        let dim = (*spec.dims.get(m))?;
-        let time = *spec.lengths.get(m);
-        let lengths: Vec<usize> = (0..rows)
-            .map(|row| {
-                if conversations {
-                    TURNS[row]
-                } else {
-                    // From two frames to all of them.
-                    2 + (row + m as usize) % (time - 1)
-                }
-            })
-            .collect();
-        let mut stream = Stream(seed * 97 + m as u64);
-        let mut values = vec![0.0; rows * time * dim];
-        for (row, chunk) in values.chunks_mut(time * dim).enumerate() {
-            for (i, x) in chunk.iter_mut().enumerate() {
-                let drawn = stream.next();
-                *x = if i / dim < lengths[row] {
-                    drawn
-                } else {
-                    under_padding * drawn
-                };
-            }
-        }
-        Some(Sequence::new(values, [rows, time, dim], &lengths, device))
-    });
-    Batch {
-        indices: (0..N).collect(),
-        conversations: conversations.then(|| Conversations {
-            lengths: TURNS.to_vec(),
-            speakers: vec![0, 1, 0, 0, 0, 1],
-            n_speakers: 2,
-        }),
-        sequences,
-        labels: HeadMap::from_fn(|h| {
-            (0..N)
-                .map(|i| Some(((i + h as usize) % 3) as u32))
-                .collect()
-        }),
-        scores: HeadMap::from_fn(|h| {
-            (0..N)
-                .map(|i| Some((i as f32 - 2.5) / 2.5 + h as usize as f32 / 10.0))
-                .collect()
-        }),
-    }
-}
-
-fn build(subject: &Subject, task: Task, device: &Device) -> AnyModel {
-    build_from(subject, task, SEED, device)
-}
-
-const SEED: u64 = 3;
-
-fn build_from(subject: &Subject, task: Task, seed: u64, device: &Device) -> AnyModel {
-    subject
-        .config
-        .build(&input(subject), task, seed, device)
-        .unwrap_or_else(|e| panic!("{}: {e}", subject.name))
-}
-
-fn forward(model: &AnyModel, batch: &Batch) -> ModelOutput {
-    model.forward(batch, &mut Recorder::eval())
-}
-
-fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-    to_vec(tensor.clone())
-}
-
-/// Every head's logits, row-major.
-fn logits(model: &AnyModel, batch: &Batch) -> BTreeMap<Head, Vec<f32>> {
-    let output = forward(model, batch);
-    output
-        .logits
-        .iter()
-        .filter_map(|(h, l)| Some((h, values(l.as_ref()?))))
-        .collect()
-}
-
-#[track_caller]
-fn assert_near(what: &str, a: &BTreeMap<Head, Vec<f32>>, b: &BTreeMap<Head, Vec<f32>>) {
-    assert!(a.keys().eq(b.keys()), "{what}");
-    for (head, a) in a {
-        let b = &b[head];
-        assert_eq!(a.len(), b.len(), "{what}: {head}");
-        let scale = a.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
-        for (x, y) in a.iter().zip(b) {
+#[test]
+fn a_blank_model_has_the_same_parameters_and_draws_no_values() {
+    let device = Device::flex();
+    for subject in subjects() {
+        let task = tasks(&subject)[0];
+        let blank = subject.config.build_blank(&input(&subject), task, &device);
+        let blank = parameters(&blank.unwrap());
+        let shapes =
+            |all: &BTreeMap<String, (Vec<usize>, Tensor<1>)>| -> Vec<(String, Vec<usize>)> {
+                all.iter()
+                    .map(|(path, (shape, _))| (path.clone(), shape.clone()))
+                    .collect()
+            };
+        let built = parameters(&build(&subject, task, &device));
+        assert_eq!(shapes(&blank), shapes(&built), "{}", subject.name);
+        for (path, (_, value)) in &blank {
+            // Constants, as a running variance of one, are no initial values.
             assert!(
-                (x - y).abs() <= 1e-4 * scale,
-                "{what}: {head} head: {x} and {y}"
+                values(value).iter().all(|x| *x == 0.0 || *x == 1.0),
+                "{}: {path}",
+                subject.name
             );
         }
     }
@@ -326,7 +95,7 @@ fn logits_are_finite_and_of_the_right_shape() {
 }
 
 /// Loss and gradients of one training step.
-fn step(
+pub(super) fn step(
     model: &AnyModel,
     batch: &Batch,
     task: Task,
@@ -412,20 +181,36 @@ fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
     }
 }
 
+/// The subject's configuration, and where masking is an option also the one with padding masked.
+fn with_and_without_masks(subject: &Subject) -> Vec<ModelConfig> {
+    let mut keys = toml::Table::try_from(&subject.config).unwrap();
+    keys.remove("id");
+    let mut configs = vec![subject.config.clone()];
+    if mask(&mut keys) {
+        configs.push(ModelConfig::resolve(subject.info.id, None, &keys).unwrap());
+    }
+    configs
+}
+
+/// Sets every key `mask_padding`, at whatever depth; false when there is none.
+fn mask(table: &mut toml::Table) -> bool {
+    let mut found = false;
+    for (key, value) in table.iter_mut() {
+        if let toml::Value::Table(inner) = value {
+            found |= mask(inner);
+        } else if key == "mask_padding" {
+            *value = true.into();
+            found = true;
+        }
+    }
+    found
+}
+
 #[test]
 fn what_lies_under_the_padding_does_not_matter_to_a_model_that_says_so() {
     let device = Device::flex();
     for mut subject in subjects() {
-        // Where masking is an option, it is tested in both positions.
-        let table = toml::Table::from_iter([("mask_padding".to_owned(), true.into())]);
-        let mut configs = vec![subject.config.clone()];
-        let mut keys = toml::Table::try_from(&subject.config).unwrap();
-        keys.remove("id");
-        if keys.contains_key("mask_padding") {
-            keys.extend(table);
-            configs.push(ModelConfig::resolve(subject.info.id, None, &keys).unwrap());
-        }
-        for config in configs {
+        for config in with_and_without_masks(&subject) {
             subject.config = config;
             let model = build(&subject, CLASSES, &device);
             let clean = logits(&model, &batch(&subject, 1, 0.0, &device));
@@ -435,6 +220,62 @@ fn what_lies_under_the_padding_does_not_matter_to_a_model_that_says_so() {
             } else {
                 println!("{}: reads padding", subject.name);
             }
+        }
+    }
+}
+
+/// The batch with `extra` more steps of padding behind every sequence.
+fn with_more_padding(batch: &Batch, extra: usize) -> Batch {
+    let mut longer = batch.clone();
+    for modality in Modality::ALL {
+        let Some(old) = batch.sequences.get(modality) else {
+            continue;
+        };
+        let ([rows, _, dim], device) = (old.values.dims(), old.values.device());
+        let values = Tensor::zeros([rows, extra, dim], &device);
+        let pad = Tensor::<2, Int>::ones([rows, extra], &device);
+        *longer.sequences.get_mut(modality) = Some(Sequence {
+            values: Tensor::cat(vec![old.values.clone(), values], 1),
+            pad_mask: Tensor::cat(vec![old.pad_mask.clone().int(), pad], 1).bool(),
+        });
+    }
+    longer
+}
+
+#[test]
+fn more_padding_does_not_matter_to_a_model_that_says_so() {
+    let device = Device::flex();
+    for mut subject in subjects() {
+        for config in with_and_without_masks(&subject) {
+            subject.config = config;
+            let mut spec = input(&subject);
+            spec.lengths = ModalityMap::from_fn(|m| match spec.lengths.get(m) {
+                0 => 0,
+                n => n + 2,
+            });
+            let short = build(&subject, CLASSES, &device);
+            // A batch of conversations is as long as the longest of them, always.
+            if !short.ignores_padding() || short.mixes_batch() || in_conversations(&subject) {
+                continue;
+            }
+            let long = subject
+                .config
+                .build(&spec, CLASSES, SEED, &device)
+                .unwrap_or_else(|e| panic!("{}: {e}", subject.name));
+            let shapes = |model: &AnyModel| -> Vec<Vec<usize>> {
+                parameters(model).into_values().map(|(s, _)| s).collect()
+            };
+            if shapes(&short) != shapes(&long) {
+                println!("{}: has parameters for each step", subject.name);
+                continue;
+            }
+            let batch = batch(&subject, 1, 0.0, &device);
+            let longer = with_more_padding(&batch, 2);
+            assert_near(
+                &subject.name,
+                &logits(&short, &batch),
+                &logits(&long, &longer),
+            );
         }
     }
 }
@@ -724,13 +565,7 @@ fn missing_modalities_give_numbers() {
     let device = Device::flex();
     let tracked = device.clone().autodiff();
     for mut subject in subjects() {
-        let mut keys = toml::Table::try_from(&subject.config).unwrap();
-        let mut configs = vec![subject.config.clone()];
-        keys.remove("id");
-        if keys.insert("mask_padding".into(), true.into()).is_some() {
-            configs.push(ModelConfig::resolve(subject.info.id, None, &keys).unwrap());
-        }
-        for config in configs {
+        for config in with_and_without_masks(&subject) {
             subject.config = config;
             let model = build(&subject, CLASSES, &device);
             let mut cases = subsets(reads(&subject));

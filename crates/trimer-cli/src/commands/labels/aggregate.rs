@@ -1,7 +1,8 @@
-//! `trimer labels`: annotators' votes to labels, and how labels of modalities contradict each other.
+//! `trimer labels aggregate`: annotators' votes to labels.
 
+use super::{quoted, share};
 use crate::{
-    Answer, label_report,
+    Answer,
     ui::{self, Hinted},
 };
 use anyhow::Context as _;
@@ -15,54 +16,17 @@ use std::{
     path::{Path, PathBuf},
 };
 use trimer_core::{
-    Head, HeadMap,
-    corpus::{Corpus, label_column},
-    labels::{
-        self, Aggregation, Agreement, Expected, LabelStats, RuleOptions, StateCounts, StatsOptions,
-        Votes, rows::Rows,
-    },
+    Head,
+    corpus::label_column,
+    labels::{self, Aggregation, Agreement, Expected, RuleOptions, StateCounts, Votes},
     stats::BootstrapOptions,
     store::columns::{Column, write_columns},
 };
 
-/// `trimer labels <verb>`.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Verb {
-    /// Measure how often labels of different modalities contradict each other
-    Stats(StatsArgs),
-    /// Turn annotators' votes into labels
-    Aggregate(AggregateArgs),
-}
-
-/// Arguments of `trimer labels stats`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StatsArgs {
-    /// A corpus directory, or a CSV or Parquet file with label columns
-    source: PathBuf,
-    /// Which column of a file holds which label, as in audio=VoiceVote; may be repeated
-    #[arg(long = "column", value_name = "HEAD=NAME")]
-    columns: Vec<String>,
-    /// The classes of a file in order, others are refused; without it they are found and sorted
-    #[arg(long, value_delimiter = ',', value_name = "A,B,...")]
-    classes: Option<Vec<String>>,
-    /// So many conflicting utterances are listed with --json
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    max_conflicts: usize,
-    /// Write all conflicting utterances to this CSV file
-    #[arg(long, value_name = "FILE")]
-    conflicts: Option<PathBuf>,
-    /// Write figures and tables to this HTML file
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Arguments of `trimer labels aggregate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = known_rules())]
-pub(crate) struct AggregateArgs {
+pub(crate) struct Args {
     /// A CSV or Parquet file of votes
     votes: PathBuf,
     /// How the votes are written down, one of those below
@@ -112,212 +76,7 @@ fn known_rules() -> String {
     text
 }
 
-pub(crate) fn run(verb: &Verb) -> anyhow::Result<Answer> {
-    match verb {
-        Verb::Stats(args) => stats(args),
-        Verb::Aggregate(args) => aggregate(args),
-    }
-}
-
-fn stats(args: &StatsArgs) -> anyhow::Result<Answer> {
-    let options = StatsOptions {
-        columns: parse_columns(&args.columns)?,
-        classes: args.classes.clone(),
-        max_conflicts: args.max_conflicts,
-    };
-    let mut list = args
-        .conflicts
-        .as_deref()
-        .map(ConflictFile::create)
-        .transpose()?;
-    let mut on_conflict = |id: &str, labels: &HeadMap<Option<&str>>| match &mut list {
-        Some(file) => file.write(id, labels),
-        None => Ok(()),
-    };
-    let (name, found) = if args.source.is_dir() {
-        let corpus = Corpus::open(&args.source)?;
-        let found = labels::corpus_stats(&corpus, &options, &mut on_conflict)?;
-        (corpus.info().name.clone(), found)
-    } else {
-        let mut rows = Rows::open(&args.source)?;
-        let found = labels::table_stats(&mut rows, &options, &mut on_conflict)?;
-        (args.source.display().to_string(), found)
-    };
-    if let Some(file) = list {
-        file.finish()?;
-    }
-    if let Some(path) = &args.report {
-        label_report::labels(&name, &found).write(path)?;
-        ui::note(&format!("figures in {}", path.display()));
-    }
-    if args.json {
-        ui::json(&found)?;
-    } else {
-        show_stats(&found);
-    }
-    let listed = found.conflicts.len() as u64;
-    if args.json && args.conflicts.is_none() && listed < found.conflicts_total {
-        ui::warn(&format!(
-            "{listed} of {} conflicting utterances are listed; `--conflicts FILE` writes all",
-            found.conflicts_total
-        ));
-    }
-    Ok(Answer::Yes)
-}
-
-fn parse_columns(given: &[String]) -> anyhow::Result<BTreeMap<Head, String>> {
-    let mut columns = BTreeMap::new();
-    for text in given {
-        let parsed = text
-            .split_once('=')
-            .and_then(|(head, name)| Some((labels::parse_head(head)?, name)));
-        let Some((head, name)) = parsed else {
-            return Err(Hinted::new(
-                format!("`--column {text}` names no label column"),
-                "expected `text=`, `audio=`, `vision=` or `multimodal=` and the name of a column",
-            )
-            .into());
-        };
-        columns.insert(head, name.to_owned());
-    }
-    Ok(columns)
-}
-
-fn show_stats(found: &LabelStats) {
-    for (head, column) in &found.distributions {
-        let rows: Vec<Vec<String>> = column
-            .classes
-            .iter()
-            .map(|c| vec![c.class.clone(), c.count.to_string(), share(c.share, c.ci)])
-            .collect();
-        let title = format!("{head} label");
-        ui::data(&ui::table(&[&title, "utterances", "share"], &rows));
-    }
-    let pairs = &found.inconsistency.pairs;
-    if !pairs.is_empty() {
-        let rows: Vec<Vec<String>> = pairs
-            .iter()
-            .map(|p| {
-                vec![
-                    format!("{} and {}", p.a, p.b),
-                    share(p.value, p.ci),
-                    p.n.to_string(),
-                ]
-            })
-            .collect();
-        ui::data(&ui::table(&["Incon", "labels differ", "utterances"], &rows));
-    }
-    let per_class = &found.inconsistency.per_class;
-    if !per_class.is_empty() {
-        let rows: Vec<Vec<String>> = per_class
-            .iter()
-            .map(|c| {
-                let n = c.n.to_string();
-                vec![
-                    c.modality.to_string(),
-                    c.class.clone(),
-                    share(c.value, c.ci),
-                    n,
-                ]
-            })
-            .collect();
-        ui::data(&ui::table(
-            &[
-                "modality",
-                "multimodal label",
-                "label differs",
-                "utterances",
-            ],
-            &rows,
-        ));
-    }
-    ui::data(&format!(
-        "{} utterances, {} with labels that differ",
-        found.n, found.conflicts_total
-    ));
-}
-
-fn share(value: f64, [low, high]: [f64; 2]) -> String {
-    if value.is_nan() {
-        "-".to_owned()
-    } else {
-        format!("{value:.4} [{low:.4}, {high:.4}]")
-    }
-}
-
-/// A file that appears under its name when it is whole.
-struct Whole {
-    part: tempfile::NamedTempFile,
-    path: PathBuf,
-}
-
-impl Whole {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // temporary files are closed to others, results need not be
-            builder.permissions(fs::Permissions::from_mode(0o644));
-        }
-        let part = builder
-            .tempfile_in(parent.unwrap_or(Path::new(".")))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(Self {
-            part,
-            path: path.to_owned(),
-        })
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        let Self { part, path } = self;
-        part.persist(&path)
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(())
-    }
-}
-
-/// The list of all conflicts, written while the labels are read.
-struct ConflictFile {
-    out: BufWriter<File>,
-    whole: Whole,
-}
-
-impl ConflictFile {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let whole = Whole::create(path)?;
-        let mut out = BufWriter::new(whole.part.reopen()?);
-        let columns = Head::ALL.map(label_column).join(",");
-        writeln!(out, "id,{columns}")?;
-        Ok(Self { out, whole })
-    }
-
-    fn write(&mut self, id: &str, labels: &HeadMap<Option<&str>>) -> std::io::Result<()> {
-        write!(self.out, "{}", quoted(id))?;
-        for (_, label) in labels.iter() {
-            write!(self.out, ",{}", quoted(label.unwrap_or_default()))?;
-        }
-        writeln!(self.out)
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        self.out.flush()?;
-        drop(self.out);
-        self.whole.finish()
-    }
-}
-
-/// A cell of a CSV file.
-fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
-    }
-}
-
-fn aggregate(args: &AggregateArgs) -> anyhow::Result<Answer> {
+pub(super) fn run(args: &Args) -> anyhow::Result<Answer> {
     if let Some(out) = &args.out
         && out.exists()
     {
@@ -520,7 +279,7 @@ fn show_aggregation(votes: &Votes, found: &Aggregation) {
 /// Writes everything to a sibling directory, which then takes its name.
 fn write_results(
     out: &Path,
-    args: &AggregateArgs,
+    args: &Args,
     votes: &Votes,
     found: &Aggregation,
     summary: &Summary<'_>,
@@ -562,21 +321,9 @@ fn write_results(
         serde_json::to_string_pretty(summary)?,
     )?;
     let part = part.keep();
-    readable_by_others(&part);
+    ui::readable_by_others(&part);
     fs::rename(&part, out).with_context(context)?;
     Ok(())
-}
-
-/// Temporary directories are closed to others; results need not be.
-fn readable_by_others(dir: &Path) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // a directory that stays closed is no reason to fail
-        let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o755));
-    }
-    #[cfg(not(unix))]
-    let _ = dir;
 }
 
 /// One row per utterance, with the columns of a folder's manifest.

@@ -1,0 +1,184 @@
+//! How good a model of conversations is by how long they are.
+
+use super::SectionInfo;
+use crate::report::{Judged, Options, Part, decisions};
+use serde_json::json;
+use std::collections::BTreeMap;
+use trimer_core::metrics::ConfusionMatrix;
+use trimer_core::metrics::f1::weighted_f1;
+use trimer_core::stats::{mean, quantile, wilson};
+use trimer_nn::{Task, conversation};
+use trimer_report::{Block, Cell, Column, LineChart, Series, Table};
+
+pub(super) const INFO: SectionInfo = SectionInfo {
+    id: "conversations",
+    title: "By length of conversation",
+    intro: "Conversations are put into groups of about as many utterances each, by how many turns they \
+            have. Points stand at the mean length of a group.",
+    make,
+};
+
+/// So many groups, where there are enough different lengths.
+const GROUPS: usize = 6;
+
+fn make(run: &Judged<'_>, _: &Options) -> anyhow::Result<Part> {
+    if run.run.config.input.n_speakers.is_none() {
+        return Ok(Part::left_out(
+            "the model reads single utterances, not conversations",
+        ));
+    }
+    if run.task() == Task::Regression {
+        return Ok(Part::left_out("scores are not grouped by length"));
+    }
+    let mut length = BTreeMap::new();
+    for rows in conversation::of_rows(run.corpus, run.rows()) {
+        for row in &rows {
+            length.insert(*row, rows.len());
+        }
+    }
+    let labelled = labelled(run);
+    let lengths: Vec<f64> = labelled
+        .iter()
+        .filter_map(|row| length.get(row).map(|n| *n as f64))
+        .collect();
+    if lengths.is_empty() {
+        return Ok(Part::left_out("no utterance has a multimodal label"));
+    }
+    let edges = edges(&lengths);
+    let n_classes = match run.task() {
+        Task::Classification { n_classes } => n_classes,
+        _ => 2,
+    };
+    let per_row = decisions_per_row(run);
+    let mut table = Table::new(
+        format!(
+            "The {} head by length, accuracy with 95 % intervals",
+            run.main
+        ),
+        [
+            Column::text("turns"),
+            Column::number("utterances", 0),
+            Column::number("accuracy", 3),
+            Column::number("weighted F1", 3),
+        ],
+    );
+    let (mut accuracy, mut band, mut f1) = (Vec::new(), Vec::new(), Vec::new());
+    let mut groups = Vec::new();
+    for ends in edges.windows(2) {
+        let within = |n: f64| n > ends[0] && n <= ends[1];
+        let kept: Vec<bool> = lengths.iter().map(|n| within(*n)).collect();
+        let of_group: Vec<f64> = lengths.iter().copied().filter(|n| within(*n)).collect();
+        if of_group.is_empty() {
+            continue;
+        }
+        let mut accuracies = Vec::new();
+        let mut f1s = Vec::new();
+        for (_, predictions) in &run.seeds {
+            let all = decisions::of_seed(run, predictions);
+            let Some((_, says)) = all.heads.iter().find(|(h, _)| *h == run.main) else {
+                continue;
+            };
+            let pick = |values: &[u32]| -> Vec<u32> {
+                let rows = values.chunks(per_row).zip(&kept);
+                rows.filter(|(_, kept)| **kept)
+                    .flat_map(|(v, _)| v.iter().copied())
+                    .collect()
+            };
+            let matrix = ConfusionMatrix::new(&pick(&all.truth), &pick(says), n_classes)?;
+            accuracies.push(matrix.correct() / matrix.total());
+            f1s.push(weighted_f1(&matrix));
+        }
+        let n = of_group.len() * per_row;
+        let value = mean(&accuracies);
+        let ci = wilson((value * n as f64).round() as u64, n as u64);
+        let [low, high] = [
+            of_group.iter().copied().fold(f64::INFINITY, f64::min),
+            of_group.iter().copied().fold(0.0, f64::max),
+        ];
+        let name = if low == high {
+            format!("{low}")
+        } else {
+            format!("{low} to {high}")
+        };
+        table.push([
+            Cell::from(name),
+            Cell::from(of_group.len() as f64),
+            Cell::Interval(value, ci),
+            Cell::from(mean(&f1s)),
+        ]);
+        let at = mean(&of_group);
+        accuracy.push((at, value));
+        band.push(ci);
+        f1.push((at, mean(&f1s)));
+        groups.push(json!({
+            "turns": [low, high],
+            "mean_turns": at,
+            "utterances": of_group.len(),
+            "accuracy": value,
+            "accuracy_ci": ci,
+            "weighted_f1": mean(&f1s),
+        }));
+    }
+    let chart = LineChart::new(
+        "Accuracy and weighted F1 by length of conversation",
+        "turns of the conversation",
+        "accuracy, weighted F1",
+    )
+    .series(Series::new("accuracy", accuracy).with_band(band))
+    .series(Series::new("weighted F1", f1));
+    Ok(Part::Shown(
+        vec![Block::Figure(Box::new(chart)), Block::Table(table)],
+        json!({ "head": run.main, "groups": groups }),
+    ))
+}
+
+/// Decisions of one utterance.
+fn decisions_per_row(run: &Judged<'_>) -> usize {
+    match run.task() {
+        Task::MultiBinary { n_labels } => n_labels.max(1),
+        _ => 1,
+    }
+}
+
+/// Judged rows with a multimodal label, in the order of the decisions.
+fn labelled(run: &Judged<'_>) -> Vec<usize> {
+    let rows = run.corpus.utterances();
+    let has = |row: &&usize| match run.task() {
+        Task::MultiBinary { n_labels } => rows[**row].binary.len() == n_labels,
+        _ => rows[**row].labels.multimodal.is_some(),
+    };
+    run.rows().iter().filter(has).copied().collect()
+}
+
+/// Ends of groups with about as many utterances each; all lengths lie above the first end and not
+/// above the last.
+fn edges(lengths: &[f64]) -> Vec<f64> {
+    let mut ends = vec![0.0];
+    for k in 1..=GROUPS {
+        let end = quantile(lengths, k as f64 / GROUPS as f64).ceil();
+        if end > ends[ends.len() - 1] {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_is_in_one_group() {
+        for lengths in [
+            vec![3.0; 7],
+            vec![1.0, 2.0],
+            (1..=40).map(f64::from).collect(),
+        ] {
+            let ends = edges(&lengths);
+            for n in &lengths {
+                let hits = ends.windows(2).filter(|e| *n > e[0] && *n <= e[1]).count();
+                assert_eq!(hits, 1, "{n} in {ends:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The sections of a report: one file each, and one line in [`SECTIONS`].
+
+mod calibration;
+mod classes;
+mod confusions;
+mod conversations;
+pub(super) mod data;
+mod embedding;
+mod hardest;
+mod heads;
+mod plugins;
+mod protocol;
+mod robustness;
+mod spread;
+pub(super) mod summary;
+mod training;
+
+use super::{Judged, Options, Part};
+
+/// A section that every run has a part in.
+pub(super) struct SectionInfo {
+    /// Its name on the command line and in JSON.
+    pub(super) id: &'static str,
+    /// Its head.
+    pub(super) title: &'static str,
+    /// What a reader must know to read it.
+    pub(super) intro: &'static str,
+    /// Makes a run's part.
+    pub(super) make: fn(&Judged<'_>, &Options) -> anyhow::Result<Part>,
+}
+
+/// All sections, in the order of the page. The summary and the data come before them.
+pub(super) static SECTIONS: &[SectionInfo] = &[
+    protocol::INFO,
+    training::INFO,
+    plugins::INFO,
+    classes::INFO,
+    confusions::INFO,
+    heads::INFO,
+    spread::INFO,
+    calibration::INFO,
+    embedding::INFO,
+    robustness::INFO,
+    conversations::INFO,
+    hardest::INFO,
+];
+
+/// The names of sections that can be left out.
+pub(crate) fn section_ids() -> Vec<&'static str> {
+    let all = SECTIONS.iter().map(|s| s.id);
+    std::iter::once("data").chain(all).collect()
+}

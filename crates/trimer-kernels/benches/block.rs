@@ -1,0 +1,66 @@
+//! LFMIM's block, forward and with its gradients, at the lengths of its four towers, and for one sample.
+
+mod common;
+
+use burn::tensor::{Device, Tensor};
+use common::{both, random, short};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
+
+const D_MODEL: usize = 128;
+const N_HEADS: usize = 8;
+
+fn weights(d: usize, device: &Device) -> BlockWeights {
+    let (w, v) = (|shape| random(shape, device), |n| random([n], device));
+    BlockWeights {
+        ln_1_weight: v(d),
+        ln_1_bias: v(d),
+        in_proj_weight: w([3 * d, d]),
+        in_proj_bias: v(3 * d),
+        out_proj_weight: w([d, d]),
+        out_proj_bias: v(d),
+        ln_12_weight: v(d),
+        ln_12_bias: v(d),
+        ln_2_weight: v(d),
+        ln_2_bias: v(d),
+        fc_weight: w([4 * d, d]),
+        fc_bias: v(4 * d),
+        proj_weight: w([d, 4 * d]),
+        proj_bias: v(d),
+        ln_22_weight: v(d),
+        ln_22_bias: v(d),
+    }
+}
+
+fn blocks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lfmim_block");
+    for (batch, time) in [(24, 80), (24, 100), (24, 64), (24, 245), (1, 245), (1, 1)] {
+        group.throughput(Throughput::Elements((batch * time) as u64));
+        both(
+            &mut group,
+            &format!("{batch}x{time}"),
+            |device| -> (Tensor<3>, BlockWeights) {
+                (
+                    random([batch, time, D_MODEL], device),
+                    weights(D_MODEL, device),
+                )
+            },
+            |(x, weights), seed| {
+                let options = BlockOptions::new(N_HEADS);
+                let options = match seed {
+                    Some(seed) => options.with_dropout(0.2, 0.1, seed),
+                    None => options,
+                };
+                lfmim_block(x.clone(), weights.clone(), None, &options)
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = short();
+    targets = blocks
+}
+criterion_main!(benches);
