@@ -4,15 +4,7 @@
 //!
 //! Run with: `cargo run --release --example write_a_plugin`
 //!
-//! Expected output (numbers vary a little between processors):
-//!
-//! ```text
-//! step  1  loss 2.0153  share of text before 0.301, after 0.237
-//! ...
-//! step 20  loss 1.6206  share of text before 0.304, after 0.204
-//! ```
-//!
-//! Time: a few seconds.
+//! It prints, for every step, the loss and the share that text has of the gradients before and after.
 #![expect(clippy::print_stdout, reason = "an example shows what it finds")]
 
 use std::error::Error;
