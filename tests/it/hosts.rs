@@ -67,14 +67,20 @@ fn dims(fixture: &Fixture, prefix: &str) -> ModalityMap<Option<usize>> {
     }
 }
 
-/// The host's input; `prefix` leads to a batch, as `step0.`.
-pub(crate) fn input(fixture: &Fixture, prefix: &str) -> InputSpec {
+/// The input of a model that reads conversations.
+pub(crate) fn spec(dims: ModalityMap<Option<usize>>, parties: usize) -> InputSpec {
     InputSpec {
-        dims: dims(fixture, prefix),
+        dims,
         lengths: ModalityMap::from_fn(|_| 1),
         sampling: ModalityMap::default(),
-        n_speakers: Some(fixture.get(&format!("{prefix}input.qmask")).shape[2]),
+        n_speakers: Some(parties),
     }
+}
+
+/// The host's input; `prefix` leads to a batch, as `step0.`, and is empty where there is one.
+pub(crate) fn input(fixture: &Fixture, prefix: &str) -> InputSpec {
+    let parties = fixture.get(&format!("{prefix}input.qmask")).shape[2];
+    spec(dims(fixture, prefix), parties)
 }
 
 /// The host's configuration, without dropout.
@@ -168,12 +174,21 @@ fn by_batch(fixture: &Fixture, key: &str) -> (Vec<f32>, [usize; 3]) {
     (out, [batch, time, dim])
 }
 
-/// The batch under `prefix`.
+/// The batch under `prefix` with what the host reads.
 pub(crate) fn batch(fixture: &Fixture, prefix: &str, device: &Device) -> Batch {
+    batch_of(fixture, prefix, &dims(fixture, prefix), device)
+}
+
+/// The batch under `prefix` with the modalities of `dims`.
+pub(crate) fn batch_of(
+    fixture: &Fixture,
+    prefix: &str,
+    dims: &ModalityMap<Option<usize>>,
+    device: &Device,
+) -> Batch {
     let key = |name: &str| format!("{prefix}{name}");
     let lengths = &fixture.get(&key("input.lengths")).values;
     let lengths: Vec<usize> = lengths.iter().map(|n| *n as usize).collect();
-    let dims = dims(fixture, prefix);
     let sequences = ModalityMap::from_fn(|m| {
         dims.get(m).as_ref()?;
         let (values, shape) = by_batch(fixture, &key(input_key(m)));

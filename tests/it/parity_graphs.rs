@@ -2,101 +2,21 @@
 //! gradients. CMATH, which has no published code, against a small PyTorch version of its reconstruction.
 
 use crate::fixture::{Fixture, assert_close, max_abs, names};
+use crate::hosts;
 use std::path::Path;
-use trimer::core::{Head, HeadMap, Modality, ModalityMap};
+use trimer::core::{Head, HeadMap, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Tensor, activation::log_softmax};
 use trimer::nn::layers::graph::SimilarityGraph;
-use trimer::nn::layers::{Initializer, turns::JOINT_ORDER};
+use trimer::nn::layers::turns::JOINT_ORDER;
 use trimer::nn::losses::{CrossEntropy, FocalLoss, MmgcnFocalLoss, Reduction};
-use trimer::nn::models::dialoguegcn::DialogueGcnConfig;
-use trimer::nn::models::mm_dfn::MmDfnConfig;
-use trimer::nn::models::mmgcn::MmgcnConfig;
-use trimer::nn::models::{FusionModel, ModelConfigOf};
-use trimer::nn::weights::{
-    NamedTensor, gradients, load_state_dict, parameter_count, state_dict, to_vec,
-};
-use trimer::nn::{
-    Batch, Conversations, InputSpec, ModelConfig, ModelOutput, Recorder, Sequence, Task,
-};
+use trimer::nn::models::FusionModel;
+use trimer::nn::weights::{gradients, load_state_dict, parameter_count, state_dict, to_vec};
+use trimer::nn::{Batch, Conversations, ModelConfig, ModelOutput, Recorder, Sequence, Task};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;
 const GRADIENT_FLOOR: f32 = 5e-6;
-
-fn input_key(modality: Modality) -> &'static str {
-    match modality {
-        Modality::Text => "input.text",
-        Modality::Audio => "input.audio",
-        Modality::Vision => "input.visual",
-    }
-}
-
-/// Values of a `[time, batch, feature]` tensor by batch, time and feature.
-fn by_batch(tensor: &NamedTensor) -> (Vec<f32>, [usize; 3]) {
-    let [time, batch, dim]: [usize; 3] = tensor.shape[..].try_into().expect("three axes");
-    let mut out = Vec::with_capacity(tensor.values.len());
-    for b in 0..batch {
-        for t in 0..time {
-            out.extend(&tensor.values[(t * batch + b) * dim..][..dim]);
-        }
-    }
-    (out, [batch, time, dim])
-}
-
-fn lengths(fixture: &Fixture) -> Vec<usize> {
-    let lengths = &fixture.get("input.lengths").values;
-    lengths.iter().map(|n| *n as usize).collect()
-}
-
-/// The fixture's batch with the modalities of `dims`.
-fn batch(fixture: &Fixture, dims: &ModalityMap<Option<usize>>, device: &Device) -> Batch {
-    let lengths = lengths(fixture);
-    let sequences = ModalityMap::from_fn(|m| {
-        dims.get(m).as_ref()?;
-        let (values, shape) = by_batch(fixture.get(input_key(m)));
-        Some(Sequence::new(values, shape, &lengths, device))
-    });
-    let (one_hot, [_, time, parties]) = by_batch(fixture.get("input.qmask"));
-    let labels = &fixture.get("input.label").values;
-    let (mut speakers, mut targets) = (Vec::new(), Vec::new());
-    for (b, &length) in lengths.iter().enumerate() {
-        for t in 0..length {
-            let row = &one_hot[(b * time + t) * parties..][..parties];
-            let speaker = row.iter().position(|x| *x == 1.0);
-            speakers.push(speaker.expect("a real turn has a speaker"));
-            targets.push(Some(labels[b * time + t] as u32));
-        }
-    }
-    let n = speakers.len();
-    Batch {
-        indices: (0..n).collect(),
-        conversations: Some(Conversations {
-            lengths,
-            speakers,
-            n_speakers: parties,
-        }),
-        sequences,
-        labels: HeadMap::from_fn(|_| targets.clone()),
-        scores: HeadMap::from_fn(|_| vec![None; n]),
-    }
-}
-
-fn spec(dims: ModalityMap<Option<usize>>, parties: usize) -> InputSpec {
-    InputSpec {
-        dims,
-        lengths: ModalityMap::from_fn(|_| 1),
-        sampling: ModalityMap::default(),
-        n_speakers: Some(parties),
-    }
-}
-
-/// How many parameters are named `<prefix><number><suffix>`, from number 0 on.
-fn count(fixture: &Fixture, prefix: &str, suffix: &str) -> usize {
-    (0..1000)
-        .take_while(|i| fixture.has(&format!("param.{prefix}{i}{suffix}")))
-        .count()
-}
 
 type Loss<'a> = &'a dyn Fn(Tensor<2>, &[Option<u32>], Option<Vec<f32>>) -> Tensor<1>;
 
@@ -112,21 +32,16 @@ fn cross_entropy(
     loss.forward(logits, targets, Reduction::Mean)
 }
 
-fn check<C: ModelConfigOf>(
-    fixture: &Fixture,
-    config: &C,
-    dims: ModalityMap<Option<usize>>,
-    loss: Loss<'_>,
-) {
+fn check(fixture: &Fixture, loss: Loss<'_>) {
     let device = Device::flex().autodiff();
     let name = &fixture.name;
     let n_classes = fixture.usize("/constructor/n_classes");
-    let parties = fixture.get("input.qmask").shape[2];
     let task = Task::Classification { n_classes };
-    let mut init = Initializer::new(0, &device);
-    let model = config.build(&spec(dims, parties), task, &mut init).unwrap();
+    let input = hosts::input(fixture, "");
+    let model = hosts::config(fixture).build(&input, task, 0, &device);
+    let model = model.unwrap();
     let model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
-    let batch = batch(fixture, &dims, &device);
+    let batch = hosts::batch(fixture, "", &device);
 
     let eval = model.valid().forward(&batch, &mut Recorder::eval());
     // Training, with every dropout at zero.
@@ -206,46 +121,16 @@ fn check_gradients<M: FusionModel>(fixture: &Fixture, model: &M, loss: &Tensor<1
     assert_eq!(seen, wanted.count(), "{name}: number of gradients");
 }
 
-/// The widths of the modalities whose letters the constructor has under `key`.
-fn dims(fixture: &Fixture, key: &str) -> ModalityMap<Option<usize>> {
-    let letters = fixture.info["constructor"][key].as_str().unwrap();
-    let dim = |letter: char, m: Modality| {
-        letters
-            .contains(letter)
-            .then(|| fixture.get(input_key(m)).shape[2])
-    };
-    ModalityMap {
-        text: dim('l', Modality::Text),
-        audio: dim('a', Modality::Audio),
-        vision: dim('v', Modality::Vision),
-    }
-}
-
-fn flag(fixture: &Fixture, key: &str) -> bool {
-    fixture.info["constructor"][key].as_bool().unwrap()
-}
-
 #[test]
 fn mmgcn_agrees() {
     for name in names("fagm_mmgcn_") {
         let fixture = Fixture::open(&name);
-        let at = |key: &str| fixture.usize(&format!("/constructor/{key}"));
-        // The reference's `alpha` belongs to something else; the graph has its own.
-        let config = MmgcnConfig {
-            d_context: at("D_e"),
-            d_graph: at("graph_hidden_size"),
-            n_layers: count(&fixture, "graph_model.graph_net.convs.", ".weight"),
-            context_everywhere: flag(&fixture, "av_using_lstm"),
-            speaker_embedding: flag(&fixture, "use_speaker"),
-            p_dropout: 0.0,
-            ..MmgcnConfig::preset("iemocap").unwrap()
-        };
         let focal = fixture.info["loss"].as_str().unwrap().contains("FocalLoss");
         let odd = |logits: Tensor<2>, targets: &[Option<u32>], _: Option<Vec<f32>>| {
             MmgcnFocalLoss.forward(logits, targets)
         };
         let loss: Loss<'_> = if focal { &odd } else { &cross_entropy };
-        check(&fixture, &config, dims(&fixture, "modals"), loss);
+        check(&fixture, loss);
     }
 }
 
@@ -253,24 +138,7 @@ fn mmgcn_agrees() {
 fn dialoguegcn_agrees() {
     for name in names("fagm_dialoguegcn_") {
         let fixture = Fixture::open(&name);
-        let at = |key: &str| fixture.usize(&format!("/constructor/{key}"));
-        let window = |key: &str| fixture.info["constructor"][key].as_i64().unwrap();
-        let dims = dims(&fixture, "modal");
-        let bases = ['a', 'v', 'l'].map(|m| format!("param.dialog_{m}.graph_net.conv1.basis"));
-        let basis = bases.iter().find(|key| fixture.has(key)).unwrap();
-        let config = DialogueGcnConfig {
-            d_model: at("D_m"),
-            d_context: at("D_e"),
-            d_graph: at("D_h"),
-            n_bases: fixture.get(basis).shape[0],
-            window_past: window("window_past"),
-            window_future: window("window_future"),
-            max_turns: at("max_seq_len"),
-            nodal_attention: flag(&fixture, "nodal_attention"),
-            p_dropout: 0.0,
-            ..DialogueGcnConfig::preset("iemocap").unwrap()
-        };
-        check(&fixture, &config, dims, &cross_entropy);
+        check(&fixture, &cross_entropy);
     }
 }
 
@@ -288,36 +156,6 @@ fn number_after(text: &str, word: &str) -> f64 {
 fn mm_dfn_agrees() {
     for name in names("fagm_mmdfn_") {
         let fixture = Fixture::open(&name);
-        let at = |key: &str| fixture.usize(&format!("/constructor/{key}"));
-        let real = |key: &str| fixture.info["constructor"][key].as_f64().unwrap();
-        let speakers = fixture.info["constructor"]["speaker_weights"].as_str();
-        let speakers: Vec<f64> = speakers
-            .unwrap()
-            .split('-')
-            .map(|w| w.parse().unwrap())
-            .collect();
-        let heard = if flag(&fixture, "use_crn_speaker") {
-            1.0
-        } else {
-            0.0
-        };
-        let config = MmDfnConfig {
-            d_context: at("D_e"),
-            d_graph: at("graph_hidden_size"),
-            n_layers: at("Deep_GCN_nlayers"),
-            alpha: real("alpha"),
-            lambda: real("lamda"),
-            across_weight: real("modal_weight"),
-            context_everywhere: flag(&fixture, "av_using_lstm"),
-            speaker_weight: ModalityMap {
-                text: heard * speakers[2],
-                audio: heard * speakers[0],
-                vision: heard * speakers[1],
-            },
-            depth_memory: flag(&fixture, "reason_flag"),
-            p_dropout: 0.0,
-            ..MmDfnConfig::preset("iemocap").unwrap()
-        };
         let gamma = number_after(fixture.info["loss"].as_str().unwrap(), "gamma");
         let focal = |logits: Tensor<2>, targets: &[Option<u32>], weights: Option<Vec<f32>>| {
             let loss = FocalLoss {
@@ -327,7 +165,7 @@ fn mm_dfn_agrees() {
             };
             loss.forward(logits, targets, Reduction::Mean)
         };
-        check(&fixture, &config, dims(&fixture, "modals"), &focal);
+        check(&fixture, &focal);
     }
 }
 
@@ -433,14 +271,14 @@ fn cmath_agrees_with_its_pytorch_version() {
         let settings = toml::Table::try_from(&fixture.info["constructor"]).unwrap();
         let config = ModelConfig::resolve("cmath", None, &settings).unwrap();
         let dims = ModalityMap::from_fn(|m| {
-            let tensor = fixture.tensors.get(input_key(m))?;
+            let tensor = fixture.tensors.get(hosts::input_key(m))?;
             Some(tensor.shape[2])
         });
         let parties = fixture.get("input.qmask").shape[2];
         let task = Task::Classification {
             n_classes: fixture.usize("/n_classes"),
         };
-        let input = spec(dims, parties);
+        let input = hosts::spec(dims, parties);
         let model = config.build(&input, task, 0, &device).unwrap();
         assert_eq!(
             parameter_count(&model),
@@ -449,7 +287,7 @@ fn cmath_agrees_with_its_pytorch_version() {
         );
         assert!(config.forward_flops(&input, task) > 0.0);
         let model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
-        let batch = batch(&fixture, &dims, &device);
+        let batch = hosts::batch_of(&fixture, "", &dims, &device);
         // The mean of the fused distribution; a sample would follow from our own random numbers.
         let output = model.forward(&batch, &mut Recorder::eval());
         let mut total: Option<Tensor<1>> = None;
@@ -509,7 +347,9 @@ fn long_conversations_train() {
         }
         let config = ModelConfig::resolve(id, None, &settings).unwrap();
         let task = Task::Classification { n_classes: 3 };
-        let model = config.build(&spec(dims, 2), task, 1, &device).unwrap();
+        let model = config
+            .build(&hosts::spec(dims, 2), task, 1, &device)
+            .unwrap();
         let longest = 400;
         let sequences = ModalityMap::from_fn(|m| {
             let dim = (*dims.get(m))?;
