@@ -170,7 +170,7 @@ impl FusionModel for TwoBranches {
     fn late_fusion(&self) -> Option<LateFusion> {
         let modalities = [Modality::Audio, Modality::Vision];
         if let [head] = &self.heads[..] {
-            return Some(LateFusion::side_by_side(head, &modalities));
+            return Some(LateFusion::side_by_side(head, |m| modalities.contains(&m)));
         }
         let mut parts = ModalityMap::default();
         for (modality, head) in modalities.into_iter().zip(&self.heads) {

@@ -369,14 +369,10 @@ impl FusionModel for DialogueGcn {
     }
 
     fn late_fusion(&self) -> Option<LateFusion> {
-        let present: Vec<Modality> = JOINT_ORDER
-            .into_iter()
-            .filter(|m| self.network(*m).is_some())
-            .collect();
         Some(LateFusion {
             purely_late: true,
             in_encoder: |path| path.contains("_dialogue."),
-            ..LateFusion::side_by_side(&self.head, &present)
+            ..LateFusion::side_by_side(&self.head, |m| self.network(m).is_some())
         })
     }
 

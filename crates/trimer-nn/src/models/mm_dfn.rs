@@ -368,11 +368,9 @@ impl FusionModel for MmDfn {
             audio: &self.audio_tower,
             vision: &self.vision_tower,
         };
-        let present: Vec<Modality> = JOINT_ORDER
-            .into_iter()
-            .filter(|m| towers.get(*m).is_some())
-            .collect();
-        Some(LateFusion::side_by_side(&self.head, &present))
+        Some(LateFusion::side_by_side(&self.head, |m| {
+            towers.get(m).is_some()
+        }))
     }
 
     fn is_unused_key(&self, key: &str) -> bool {

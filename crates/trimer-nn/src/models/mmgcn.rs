@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::layers::graph::{
     Gcnii, GcniiConfig, SimilarityGraph, TurnTower, letter, rows_tensor, turn_nodes,
 };
-use crate::layers::turns::{JOINT_ORDER, arrangement};
+use crate::layers::turns::arrangement;
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
 use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
@@ -242,11 +242,9 @@ impl FusionModel for Mmgcn {
             audio: &self.audio_tower,
             vision: &self.vision_tower,
         };
-        let present: Vec<Modality> = JOINT_ORDER
-            .into_iter()
-            .filter(|m| towers.get(*m).is_some())
-            .collect();
-        Some(LateFusion::side_by_side(&self.head, &present))
+        Some(LateFusion::side_by_side(&self.head, |m| {
+            towers.get(m).is_some()
+        }))
     }
 
     fn is_unused_key(&self, key: &str) -> bool {

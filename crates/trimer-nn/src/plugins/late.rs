@@ -1,6 +1,7 @@
 //! Fusion in the classifier: the scores are a sum of one linear part per modality.
 
 use crate::layers::Linear;
+use crate::layers::turns::JOINT_ORDER;
 use burn::tensor::Tensor;
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 
@@ -32,9 +33,11 @@ pub struct LateFusion {
 }
 
 impl LateFusion {
-    /// A linear classifier on features side by side, of equal width, in the order of `modalities`.
-    pub fn side_by_side(head: &Linear, modalities: &[Modality]) -> Self {
+    /// A linear classifier on features side by side, of equal width, in [`JOINT_ORDER`], of the
+    /// modalities that are `present`.
+    pub fn side_by_side(head: &Linear, present: impl Fn(Modality) -> bool) -> Self {
         let [_, joint] = head.weight.dims();
+        let modalities: Vec<Modality> = JOINT_ORDER.into_iter().filter(|m| present(*m)).collect();
         let n = modalities.len().max(1);
         let width = joint / n;
         let mut parts = ModalityMap::<Option<LatePart>>::default();
