@@ -4,7 +4,14 @@
 //!
 //! Run with: `cargo run --release --example write_a_plugin`
 //!
-//! It prints, for every step, the loss and the share that text has of the gradients before and after.
+//! Expected output (numbers of one machine; they differ in the last digits between CPUs):
+//!
+//! ```text
+//! step  1  loss 7.7884  share of text before 0.242, after 0.245
+//! step 19  loss 7.3069  share of text before 0.285, after 0.237
+//! ```
+//!
+//! Time: a few seconds.
 #![expect(clippy::print_stdout, reason = "an example shows what it finds")]
 
 use std::error::Error;
@@ -105,7 +112,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = loader.batch(&train[..24], &device);
     plugins.check(&model, &first)?;
     plugins.start(&model, &first);
-    for (step, rows) in train.chunks(24).take(20).enumerate() {
+    let steps = train.len().div_ceil(24);
+    for (step, rows) in train.chunks(24).enumerate() {
         let batch = loader.batch(rows, &device);
         let at = At {
             step,
@@ -115,10 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let mut rec = Recorder::train(at.seed);
         let (output, inputs) = plugins.watch(at, || model.forward(&batch, &mut rec));
-        let losses = objective.losses(&output, &batch);
-        let total = objective
-            .total(&losses, &output.aux_losses)
-            .ok_or("no head")?;
+        let total = objective.of(&output, &batch).ok_or("no head")?;
         let loss = f64::from(to_vec(total.clone())[0]);
         let mut grads = gradients(&model, total.backward());
         let seen = Pass {
@@ -128,16 +133,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             inputs: &inputs,
             at,
             columns: objective.columns(),
-            criterion: &|output, batch| {
-                let losses = objective.losses(output, batch);
-                objective.total(&losses, &output.aux_losses)
-            },
+            criterion: &|output, batch| objective.of(output, batch),
         };
         plugins.after_backward(&model, seen, &mut grads);
         model = optimizer.step(model, grads, 1e-3);
         if let Some(line) = plugins.pending().last() {
             let noted = &line.plugins["same_norm"];
-            if step == 0 || step == 19 {
+            if step == 0 || step + 1 == steps {
                 println!(
                     "step {:2}  loss {loss:.4}  share of text before {:.3}, after {:.3}",
                     step + 1,

@@ -38,8 +38,7 @@ fn step(
     };
     let mut rec = Recorder::train(at.seed);
     let (output, inputs) = chain.watch(at, || model.forward(&batch, &mut rec));
-    let losses = objective.losses(&output, &batch);
-    let total = objective.total(&losses, &output.aux_losses).unwrap();
+    let total = objective.of(&output, &batch).unwrap();
     let loss = f64::from(to_vec(total.clone())[0]);
     assert!(loss.is_finite(), "{}: loss {loss}", subject.name);
     let mut grads = gradients(model, total.backward());
@@ -51,10 +50,7 @@ fn step(
         inputs: &inputs,
         at,
         columns: &HeadMap::from_fn(|head| head),
-        criterion: &|output, batch| {
-            let losses = objective.losses(output, batch);
-            objective.total(&losses, &output.aux_losses)
-        },
+        criterion: &|output, batch| objective.of(output, batch),
     };
     chain.after_backward(model, seen, &mut grads);
     let after = grads.clone();

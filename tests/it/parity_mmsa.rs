@@ -192,8 +192,7 @@ fn loss(fixture: &Fixture, output: &ModelOutput, batch: &Batch) -> Tensor<1> {
         ..TrainConfig::default()
     };
     let objective = Objective::plain(&config, task(fixture));
-    let losses = objective.losses(output, batch);
-    objective.total(&losses, &output.aux_losses).unwrap()
+    objective.of(output, batch).unwrap()
 }
 
 fn model(fixture: &Fixture, spec: &InputSpec, device: &Device) -> AnyModel {

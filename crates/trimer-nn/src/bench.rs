@@ -254,8 +254,7 @@ fn train_step(
         ..At::default()
     };
     let (output, inputs) = plugins.watch(at, || model.forward(batch, rec));
-    let losses = objective.losses(&output, batch);
-    if let Some(total) = objective.total(&losses, &output.aux_losses) {
+    if let Some(total) = objective.of(&output, batch) {
         let mut grads = gradients(model, total.backward());
         if !plugins.is_empty() {
             let seen = Pass {
@@ -267,10 +266,7 @@ fn train_step(
                 inputs: &inputs,
                 at,
                 columns: objective.columns(),
-                criterion: &|output, batch| {
-                    let losses = objective.losses(output, batch);
-                    objective.total(&losses, &output.aux_losses)
-                },
+                criterion: &|output, batch| objective.of(output, batch),
             };
             plugins.after_backward(model, seen, &mut grads);
         }

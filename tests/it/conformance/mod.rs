@@ -103,10 +103,7 @@ pub(super) fn step(
 ) -> (f32, BTreeMap<String, Tensor<1>>) {
     let objective = Objective::plain(&TrainConfig::default(), task);
     let output = model.forward(batch, rec);
-    let losses = objective.losses(&output, batch);
-    let total = objective
-        .total(&losses, &output.aux_losses)
-        .expect("a model has a head");
+    let total = objective.of(&output, batch).expect("a model has a head");
     let value = values(&total)[0];
     (value, gradients(model, total.backward()))
 }

@@ -100,6 +100,11 @@ impl Objective {
         })
     }
 
+    /// The whole loss of a batch: [`Self::total`] of [`Self::losses`] and of the model's own.
+    pub fn of(&self, output: &ModelOutput, batch: &Batch) -> Option<Tensor<1>> {
+        self.total(&self.losses(output, batch), &output.aux_losses)
+    }
+
     /// The class, no or yes, of each utterance and label: `[utterance * label]`.
     fn decisions(&self, column: Head, batch: &Batch, n_labels: usize) -> Vec<Option<u32>> {
         let of = |row: &usize| {

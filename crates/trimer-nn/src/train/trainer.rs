@@ -410,10 +410,7 @@ impl Trainer<'_> {
             inputs: &inputs,
             at,
             columns: objective.columns(),
-            criterion: &|output, batch| {
-                let losses = objective.losses(output, batch);
-                objective.total(&losses, &output.aux_losses)
-            },
+            criterion: &|output, batch| objective.of(output, batch),
         };
         state.plugins.after_backward(&state.model, seen, &mut grads);
         if cfg.clip_norm > 0.0 {
