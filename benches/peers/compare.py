@@ -2,7 +2,7 @@
 """Speed of a model of Trimer beside a PyTorch version of the same maths, measured in alternation on this machine.
 
     compare.py [--model lfmim|mult|tfn] [--preset NAME] [--rounds 7] [--threads 2] [--batch 24] [--trimer PATH] [--out FILE]
-    compare.py --model dialoguernn|mmgcn [--modes eager] [--batch 32] [--turns 110] [--min-turns 8] ...
+    compare.py --model dialoguernn|mmgcn [--batch 32] [--turns 110] [--min-turns 8] ...
 
 The model is LFMIM unless said otherwise; models of conversations have the sizes published for IEMOCAP.
 Run it with a Python that has PyTorch. In every round each system trains, infers and answers one utterance, one
@@ -137,12 +137,13 @@ def main():
     parser.add_argument("--repeat", type=int, default=3, help="repetitions within a round; their median counts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--modes", default="eager,compile")
+    parser.add_argument("--modes", help="of PyTorch; by default eager,compile, for models of conversations eager")
     parser.add_argument("--dropout", default="with,without", help="with, without, or both with a comma")
     parser.add_argument("--trimer", default="target/release/trimer")
     parser.add_argument("--out")
     args = parser.parse_args()
     args.preset = args.preset or PRESETS[args.model]
+    args.modes = args.modes or ("eager" if args.model in CONVERSATIONS else "eager,compile")
     import torch
 
     result = {

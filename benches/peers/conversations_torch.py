@@ -9,15 +9,12 @@ lengths of the conversations are spread evenly between --min-turns and --turns. 
 nodes of the batch, as the published code has it; otherwise a block per conversation and modality.
 """
 import argparse
-import json
 import math
-import resource
-import sys
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from worker import answer_requests
 
 AUDIO, VISION, TEXT = 1582, 342, 100
 SPEAKERS, CLASSES = 2, 6
@@ -223,21 +220,7 @@ def main():
             model(x)
 
     work = {"train": train, "infer": lambda: infer(batch), "one": lambda: infer(one)}
-    for line in sys.stdin:
-        name, *count = line.split()
-        if name == "peak":
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        elif name == "parameters":
-            answer = sum(x.numel() for x in model.parameters())
-        elif name == "utterances":
-            answer = sum(lengths)
-        else:
-            answer = []
-            for _ in range(int(count[0])):
-                start = time.perf_counter()
-                work[name]()
-                answer.append(time.perf_counter() - start)
-        print(json.dumps(answer), flush=True)
+    answer_requests(model, work, utterances=sum(lengths))
 
 
 if __name__ == "__main__":

@@ -50,14 +50,19 @@ def serve(doc, presets, build):
         with torch.no_grad():
             run(x)
 
-    work = {"train": train, "infer": lambda: infer(inputs), "one": lambda: infer(one)}
     sync = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
+    answer_requests(model, {"train": train, "infer": lambda: infer(inputs), "one": lambda: infer(one)}, sync)
+
+
+def answer_requests(model, work, sync=lambda: None, **facts):
+    """Answers until there are no more requests; `facts` are named answers beside the two that every worker has."""
+    facts["parameters"] = sum(x.numel() for x in model.parameters())
     for line in sys.stdin:
         name, *count = line.split()
         if name == "peak":
             answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        elif name == "parameters":
-            answer = sum(x.numel() for x in model.parameters())
+        elif name in facts:
+            answer = facts[name]
         else:
             answer = []
             for _ in range(int(count[0])):
