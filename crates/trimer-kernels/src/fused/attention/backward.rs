@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use super::head::{
-    BLIND, CHUNK, FEATURES, Head, KEYS, NV, Parts, Rows, RowsMut, Scratch, causal_bits, copy_row,
+    BLIND, CHUNK, FEATURES, GROUP, Head, KEYS, NV, Parts, Rows, RowsMut, Scratch, causal_bits, copy_row,
     pack_strips, strip_draws, zero_row,
 };
 use crate::fused::gemm::{lesser, tile};
@@ -38,8 +38,8 @@ impl Kernel for Backward<'_> {
             match (S::LANES, self.head.dropout.is_some()) {
                 (16, true) => self.chunks::<S, 6, 8, true>(s),
                 (16, false) => self.chunks::<S, 6, 8, false>(s),
-                (_, true) => self.chunks::<S, 2, 4, true>(s),
-                (_, false) => self.chunks::<S, 2, 4, false>(s),
+                (_, true) => self.chunks::<S, 4, 4, true>(s),
+                (_, false) => self.chunks::<S, 4, 4, false>(s),
             }
         }
     }
@@ -56,12 +56,14 @@ struct Shared {
     dout: *const f32,
     lse: *const f32,
     delta: *const f32,
-    /// Weights after dropout, and gradients of scores: a chunk of keys by a strip of queries.
+    /// Weights after dropout, and gradients of scores: a chunk of keys by a group of queries.
     weights: *mut f32,
     dscores: *mut f32,
     /// By strips, transposed.
     dq: *mut f32,
     drop_keys: *const [u32; 2],
+    /// Decisions for a chunk of keys, see `strip_draws`.
+    drops: *mut u32,
 }
 
 impl Backward<'_> {
@@ -83,8 +85,9 @@ impl Backward<'_> {
         let drop_keys = parts.take(2 * keys).cast::<[u32; 2]>();
         let dk = parts.take(key_rows * full);
         let dv = parts.take(key_rows * full);
-        let weights = parts.take(CHUNK * w);
-        let dscores = parts.take(CHUNK * w);
+        let drops = parts.take(CHUNK).cast::<u32>();
+        let weights = parts.take(CHUNK * GROUP);
+        let dscores = parts.take(CHUNK * GROUP);
         let scale = 1.0 / (width as f32).sqrt();
         // SAFETY: the parts have the sizes that the loops below cover.
         unsafe {
@@ -149,26 +152,31 @@ impl Backward<'_> {
                 dscores,
                 dq,
                 drop_keys,
+                drops,
             };
             let mut from = 0;
             while from < keys {
                 let to = lesser(from + CHUNK, keys);
                 let mut first = 0;
                 while first < n_queries {
-                    let n = lesser(n_queries - first, w);
-                    if n <= S::LANES {
-                        backward_strip::<S, KR, CR, 1, DROP>(s, &head, shared, first, from, to);
-                    } else {
-                        backward_strip::<S, KR, CR, NV, DROP>(s, &head, shared, first, from, to);
+                    let n = lesser(n_queries - first, GROUP);
+                    let mut lane = 0;
+                    while lane < n {
+                        let at = [first + lane, lane];
+                        if n - lane <= S::LANES {
+                            backward_strip::<S, KR, CR, 1, DROP>(s, &head, shared, at, from, to);
+                        } else {
+                            backward_strip::<S, KR, CR, NV, DROP>(s, &head, shared, at, from, to);
+                        }
+                        lane += w;
                     }
-                    let row = if n <= S::LANES { S::LANES } else { w };
                     let rows = (to - from).next_multiple_of(KEYS);
                     let (dk, dv) = (dk.add(from * full), dv.add(from * full));
                     let dout = dout_rows.ptr.add(first * dout_rows.ld);
-                    add_product(s, rows, full, n, weights, row, dout, dout_rows.ld, dv);
+                    add_product(s, rows, full, n, weights, GROUP, dout, dout_rows.ld, dv);
                     let q = q_rows.ptr.add(first * q_rows.ld);
-                    add_product(s, rows, full, n, dscores, row, q, q_rows.ld, dk);
-                    first += w;
+                    add_product(s, rows, full, n, dscores, GROUP, q, q_rows.ld, dk);
+                    first += GROUP;
                 }
                 from = to;
             }
@@ -216,6 +224,9 @@ unsafe fn scatter<S: Simd>(s: S, head: &Head<'_>, src: *const f32, ld: usize, ds
     }
 }
 
+/// Gradients of scores, and from them those of queries, for a chunk of keys and the strip of queries that starts at
+/// `first`, which is the lane `lane` of its group.
+///
 /// # Safety
 /// Called by [`Backward::chunks`] alone, with parts of the sizes made there.
 #[inline(always)]
@@ -229,7 +240,7 @@ unsafe fn backward_strip<
     s: S,
     head: &Head<'_>,
     shared: Shared,
-    first: usize,
+    [first, lane]: [usize; 2],
     from: usize,
     to: usize,
 ) {
@@ -245,6 +256,7 @@ unsafe fn backward_strip<
         dscores,
         dq,
         drop_keys,
+        drops,
     } = shared;
     let (width, w, row) = (head.width, NV * S::LANES, N * S::LANES);
     // SAFETY: rows stay below the padded number of keys, lanes below `w`.
@@ -260,6 +272,7 @@ unsafe fn backward_strip<
         } else {
             1.0
         });
+        let (weights, dscores) = (weights.add(lane), dscores.add(lane));
         let (mut log, mut dot) = ([s.splat(0.0); N], [s.splat(0.0); N]);
         each!(x in N => {
             log[x] = s.load(lse.add(first + x * S::LANES));
@@ -272,10 +285,14 @@ unsafe fn backward_strip<
             tile::<S, KR, N, false>(s, width, k.add(j * padded), padded, q, w, &mut score);
             tile::<S, KR, N, false>(s, width, v.add(j * padded), padded, dout, w, &mut dweight);
             each!(r in KR => {
-                let at = (j + r - from) * row;
+                let at = (j + r - from) * GROUP;
                 if j + r < to {
-                    let bits =
-                        if DROP { strip_draws(s, *drop_keys.add(j + r), first, threshold) } else { 0 };
+                    let bits = if DROP {
+                        let drops = drops.add(j + r - from);
+                        strip_draws(s, *drop_keys.add(j + r), first, threshold, drops)
+                    } else {
+                        0
+                    };
                     let seen = if let Some(offset) = head.causal {
                         causal_bits(first, head.key(j + r), offset)
                     } else {
@@ -298,7 +315,7 @@ unsafe fn backward_strip<
                         s.store(weights.add(at + x * S::LANES), dropped);
                         s.store(dscores.add(at + x * S::LANES), s.mul(p, s.sub(dp, dot[x])));
                     });
-                } else if at < CHUNK * row {
+                } else if at < CHUNK * GROUP {
                     each!(x in N => {
                         s.store(weights.add(at + x * S::LANES), s.splat(0.0));
                         s.store(dscores.add(at + x * S::LANES), s.splat(0.0));
@@ -311,7 +328,7 @@ unsafe fn backward_strip<
         let end = (to - from).next_multiple_of(KEYS);
         while j - from < end {
             each!(x in N => {
-                let at = (j - from) * row + x * S::LANES;
+                let at = (j - from) * GROUP + x * S::LANES;
                 s.store(weights.add(at), s.splat(0.0));
                 s.store(dscores.add(at), s.splat(0.0));
             });
@@ -325,7 +342,7 @@ unsafe fn backward_strip<
                 acc[r][x] = s.load(dq.add((c + r) * row + x * S::LANES));
             }));
             let k = k.add(from * padded + c);
-            tile::<S, CR, N, true>(s, to - from, k, padded, dscores, row, &mut acc);
+            tile::<S, CR, N, true>(s, to - from, k, padded, dscores, GROUP, &mut acc);
             each!(r in CR => each!(x in N => {
                 s.store(dq.add((c + r) * row + x * S::LANES), acc[r][x]);
             }));

@@ -51,6 +51,7 @@ impl Forward<'_> {
         let strip = parts.take(keys.next_multiple_of(KEYS) * w);
         let result = parts.take(padded * w);
         let drop_keys = parts.take(2 * keys).cast::<[u32; 2]>();
+        let drops = parts.take(keys).cast::<u32>();
         let factor = std::f32::consts::LOG2_E / (width as f32).sqrt();
         // SAFETY: the parts have the sizes that the loops below cover.
         unsafe {
@@ -65,11 +66,11 @@ impl Forward<'_> {
                 if n <= S::LANES {
                     // Half a strip: the second vector would be padding alone.
                     forward_strip::<S, KR, CR, 1, DROP>(
-                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, self.out,
+                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops, self.out,
                     );
                 } else {
                     forward_strip::<S, KR, CR, NV, DROP>(
-                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, self.out,
+                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops, self.out,
                     );
                 }
                 first += w;
@@ -104,6 +105,7 @@ unsafe fn forward_strip<
     strip: *mut f32,
     result: *mut f32,
     drop_keys: *const [u32; 2],
+    drops: *mut u32,
     out: RowsMut,
 ) {
     let (width, keys) = (head.width, head.keys());
@@ -140,7 +142,11 @@ unsafe fn forward_strip<
             0
         };
         each!(j in keys => {
-            let bits = if DROP { strip_draws(s, *drop_keys.add(j), first, threshold) } else { 0 };
+            let bits = if DROP {
+                strip_draws(s, *drop_keys.add(j), first, threshold, drops.add(j))
+            } else {
+                0
+            };
             each!(x in N => {
                 let ptr = strip.add(j * row + x * S::LANES);
                 let weight = s.exp2(s.sub(s.load(ptr), max[x]));

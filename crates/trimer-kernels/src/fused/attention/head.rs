@@ -14,6 +14,8 @@ pub(super) const KEYS: usize = 12;
 pub(super) const FEATURES: usize = 8;
 /// Keys per pass of the backward: two strips of this height share the first-level cache.
 pub(super) const CHUNK: usize = 96;
+/// Queries per product of the backward with gradients of scores: one or several strips.
+pub(super) const GROUP: usize = 32;
 /// Stands for the log-sum-exp of queries that see no key: makes every weight zero.
 pub(super) const BLIND: f32 = 1e30;
 
@@ -78,7 +80,12 @@ impl Head<'_> {
         let keys = self.keys();
         // SAFETY: rows are those of the caller's matrix, columns stay below `width`.
         unsafe {
-            each!(j in keys => copy_row(s, src.ptr.add(self.key(j) * src.ld), self.width, dst.add(j * ld), ld));
+            each!(j in keys => {
+                let row = src.ptr.add(self.key(j) * src.ld);
+                // Where the next head's features lie, most likely.
+                s.prefetch(row.wrapping_add(self.width));
+                copy_row(s, row, self.width, dst.add(j * ld), ld);
+            });
             each!(j in keys.next_multiple_of(KEYS) - keys => zero_row(s, dst.add((keys + j) * ld), ld));
         }
     }
@@ -129,8 +136,15 @@ pub(super) unsafe fn copy_row<S: Simd>(
 /// `dst` must hold `n` values.
 #[inline(always)]
 pub(super) unsafe fn zero_row<S: Simd>(s: S, dst: *mut f32, n: usize) {
+    let mut c = 0;
     // SAFETY: as promised by the caller.
-    unsafe { copy_row(s, dst, 0, dst, n) }
+    unsafe {
+        while c + S::LANES <= n {
+            s.store(dst.add(c), s.splat(0.0));
+            c += S::LANES;
+        }
+        each!(i in n - c => *dst.add(c + i) = 0.0);
+    }
 }
 
 /// Packs rows transposed into strips of `w` rows (`[strip][feature][w]`), times `factor`; lanes that pad are zero.
@@ -181,10 +195,29 @@ pub(super) fn causal_bits(first: usize, key: usize, offset: i64) -> u32 {
     }
 }
 
-/// The decisions of the strip of `w` queries that starts at `first`.
+/// The dropout decisions of a key for the strip of queries that starts at `first`. They come for 32 queries at a time:
+/// where strips are narrower, `kept` keeps them from one strip to the next.
+///
+/// # Safety
+/// `kept` must be valid, and hold what was written there for the strip before, unless `first` is a multiple of 32.
 #[inline(always)]
-pub(super) fn strip_draws<S: Simd>(s: S, key: [u32; 2], first: usize, threshold: u16) -> u32 {
-    s.draws(key, (first / 32) as u32, threshold) >> (first % 32)
+pub(super) unsafe fn strip_draws<S: Simd>(
+    s: S,
+    key: [u32; 2],
+    first: usize,
+    threshold: u16,
+    kept: *mut u32,
+) -> u32 {
+    if NV * S::LANES >= 32 {
+        return s.draws(key, (first / 32) as u32, threshold);
+    }
+    // SAFETY: as promised by the caller.
+    unsafe {
+        if first.is_multiple_of(32) {
+            *kept = s.draws(key, (first / 32) as u32, threshold);
+        }
+        *kept >> (first % 32)
+    }
 }
 
 /// Working memory of a head; one serves any number of heads of the same shape, one after the other.
@@ -200,8 +233,8 @@ impl Scratch {
             n_keys.next_multiple_of(KEYS),
         );
         let padded = width.next_multiple_of(32);
-        let forward = keys * (2 * padded + 32 + 2) + queries * padded + padded * 32;
-        let extra = queries * (5 * padded + 2) + 2 * keys * padded + 2 * CHUNK * 32;
+        let forward = keys * (2 * padded + 32 + 3) + queries * padded + padded * 32;
+        let extra = queries * (5 * padded + 2) + 2 * keys * padded + CHUNK * (2 * GROUP + 1);
         Self {
             buffer: Buffer::take(forward + if backward { extra } else { 0 }),
         }

@@ -24,6 +24,11 @@ pub(crate) trait Epilogue: Copy {
         let _ = (row, col, n);
         [s.splat(0.0); NV]
     }
+    /// Asks for what [`Epilogue::finish`] will read of a row from `col` on, while the tile is still being computed.
+    #[inline(always)]
+    fn fetch<S: Simd, const NV: usize>(self, s: S, row: usize, col: usize) {
+        let _ = (s, row, col);
+    }
     /// # Safety
     /// `row` and `col .. col + n` must be within the result, `n <= NV * LANES`.
     unsafe fn finish<S: Simd, const NV: usize>(
@@ -249,6 +254,11 @@ impl Epilogue for Gated {
     #[inline(always)]
     fn result(self) -> (*mut f32, usize) {
         (self.c, self.ldc)
+    }
+    #[inline(always)]
+    fn fetch<S: Simd, const NV: usize>(self, s: S, row: usize, col: usize) {
+        let h = self.h.wrapping_add(row * self.ldc + col);
+        each!(v in (NV * S::LANES).div_ceil(16) => s.prefetch(h.wrapping_add(16 * v)));
     }
     #[inline(always)]
     unsafe fn finish<S: Simd, const NV: usize>(

@@ -200,6 +200,7 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
         let (result, ld) = self.epilogue.result();
         // SAFETY: the tile lies within the matrices.
         unsafe {
+            each!(r in MR => self.epilogue.fetch::<S, NV>(s, row + r, col));
             let mut acc = [[s.splat(0.0); NV]; MR];
             if done > 0 {
                 each!(r in MR => acc[r] = load_row(s, result.add((row + r) * ld + col), n));
