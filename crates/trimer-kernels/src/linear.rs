@@ -15,7 +15,7 @@ use burn::tensor::activation::{gelu, relu};
 use crate::dropout::{Site, Stream};
 use crate::extension::{KernelOps, contiguous, tensor, values};
 use crate::fused::gemm::Packed;
-use crate::fused::rows;
+use crate::fused::{few, rows};
 use crate::packed;
 use crate::path::fused;
 use crate::plain;
@@ -133,7 +133,13 @@ fn run(
     let mut shape = x.shape();
     let last = shape.num_dims() - 1;
     shape[last] = outputs;
-    let mut y = Buffer::take(values(x).len() / inputs * outputs);
+    let rows = values(x).len() / inputs;
+    let mut y = Buffer::take(rows * outputs);
+    if kept.is_none() && few::is_worth_it(rows, values(weight).len()) {
+        let (x, weight, bias) = (values(x), values(weight), values(bias));
+        rows::linear_forward_few(x, weight, bias, call.relu, call.dropout, &mut y);
+        return tensor(y, shape);
+    }
     let packed = kept.unwrap_or_else(|| Packed::transposed(values(weight), outputs, inputs).into());
     let (x, bias) = (values(x), values(bias));
     rows::linear_forward(x, &packed, bias, call.relu, call.dropout, &mut y);
@@ -169,8 +175,8 @@ impl Backward<Flex, 3> for LinearBackward {
             .relu
             .then(|| (values(&y), call.dropout.map_or(1.0, |s| s.scale())));
         let mut dx = x_node.as_ref().map(|_| Buffer::take(values(&x).len()));
-        let mut dw = Buffer::zeros(values(&weight).len());
-        let mut db = Buffer::zeros(values(&bias).len());
+        let mut dw = Buffer::take(values(&weight).len());
+        let mut db = Buffer::take(values(&bias).len());
         let gradients = [&mut dw[..], &mut db[..]];
         rows::linear_backward(
             values(&x),

@@ -250,7 +250,7 @@ pub struct Trial {
     pub rung: usize,
     /// Epochs trained so far.
     pub epochs: usize,
-    /// Always `valid`.
+    /// `valid`, or what is held out of train instead.
     pub split: String,
     /// The selecting metric.
     pub metric: String,

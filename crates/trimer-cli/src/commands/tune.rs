@@ -98,6 +98,8 @@ struct Search<'a> {
     space: Space,
     dir: PathBuf,
     rungs: Vec<Rung>,
+    /// What compares the trials: `valid`, or what is held out of train instead.
+    split: String,
     metric: String,
     higher: bool,
     opened: &'a Opened,
@@ -206,6 +208,7 @@ impl<'a> Search<'a> {
             space,
             dir: args.out.join(plain_name(model)),
             rungs,
+            split: config.selected_on(),
             metric: metric.to_owned(),
             higher,
             opened,
@@ -373,7 +376,7 @@ impl<'a> Search<'a> {
             trial,
             rung,
             epochs,
-            split: "valid".into(),
+            split: self.split.clone(),
             metric: self.metric.clone(),
             value: None,
             best_epoch: None,
@@ -433,7 +436,7 @@ impl<'a> Search<'a> {
         overrides.merge(Overrides::from_table(best.settings.clone())?);
         let record = TuningRecord {
             method: method(self.args).as_str().into(),
-            split: "valid".into(),
+            split: self.split.clone(),
             metric: self.metric.clone(),
             trials: self.rungs[0].trials,
             epochs: cost(&self.rungs),

@@ -6,6 +6,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod block;
+pub(crate) mod few;
 pub(crate) mod fusion;
 pub(crate) mod gemm;
 pub(crate) mod norm;

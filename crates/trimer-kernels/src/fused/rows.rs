@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::attention::{Features, FeaturesMut, Sample};
+use super::few;
 use super::gemm::{Finish, Packed, WeightGradient, product};
 use super::norm::Norm;
 use crate::dropout::{Stream, row_bits};
@@ -84,8 +85,29 @@ pub(crate) fn linear_forward(
         });
 }
 
-/// The gradients of [`linear_forward`]; `gate` is its result and the scale of its dropout, if there was an activation.
-/// Adds to `gradients`.
+/// As [`linear_forward`], for [few rows](few::is_worth_it) and a weight that is not packed.
+pub(crate) fn linear_forward_few(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    relu: bool,
+    dropout: Option<Stream>,
+    y: &mut [f32],
+) {
+    few::forward(x, weight, bias, y);
+    if relu {
+        // What is no number stays none.
+        y.iter_mut().filter(|y| **y < 0.0).for_each(|y| *y = 0.0);
+        if let Some(stream) = dropout {
+            for (i, y) in y.chunks_mut(bias.len()).enumerate() {
+                drop_row(y, &stream, i as u64);
+            }
+        }
+    }
+}
+
+/// The gradients of [`linear_forward`], written over what was there; `gate` is its result and the scale of its
+/// dropout, if there was an activation.
 pub(crate) fn linear_backward(
     x: &[f32],
     weight: &[f32],
@@ -110,6 +132,12 @@ pub(crate) fn linear_backward(
         gated
     });
     let dy = gated.as_deref().unwrap_or(dy);
+    if few::is_worth_it(dy.len() / outputs, weight.len()) {
+        if let Some(dx) = dx {
+            few::input_gradient(dy, weight, outputs, dx);
+        }
+        return few::weight_gradient(dy, x, dw, db);
+    }
     if let Some(dx) = dx {
         let packed = Packed::plain(weight, outputs, inputs);
         let rows = rows_per_product(dy.len() / outputs);
@@ -120,6 +148,8 @@ pub(crate) fn linear_backward(
                 product(dy.len() / outputs, dy, &packed, Finish::Plain, dx);
             });
     }
+    dw.par_chunks_mut(PASS).for_each(|dw| dw.fill(0.0));
+    db.fill(0.0);
     let tasks = WeightGradient::tasks(dy.len() / outputs, dy, x, dw, db);
     tasks
         .into_par_iter()

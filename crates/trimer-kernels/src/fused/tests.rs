@@ -2,6 +2,7 @@
 
 use super::attention::{Features, FeaturesMut, Sample};
 use super::block::{Samples, Shape, Weights, backward, forward};
+use super::few;
 use super::gemm::Packed;
 use super::reference::{self, Rules, dot, error, linear, random, slope, wide};
 use super::rows;
@@ -503,15 +504,26 @@ fn attention_without_any_key_is_zero() {
 
 #[test]
 fn linear_layers_too_large_for_the_caches() {
-    for (n_rows, inputs, outputs) in [(150, 1100, 300), (70, 530, 1030), (300, 601, 7)] {
+    let sizes = [(150, 1100, 300), (70, 530, 1030), (300, 601, 7)];
+    let few_rows = [
+        (1, 4099, 65),
+        (7, 131, 2011),
+        (24, 8192, 37),
+        (32, 5, 60000),
+    ];
+    for (n_rows, inputs, outputs) in sizes.into_iter().chain(few_rows) {
         let mut seed = 3;
         let x = random(n_rows * inputs, &mut seed, 1.0);
         let weight = random(outputs * inputs, &mut seed, 0.1);
         let bias = random(outputs, &mut seed, 1.0);
         let dy = random(n_rows * outputs, &mut seed, 1.0);
         let mut y = vec![0.0; n_rows * outputs];
-        let packed = Packed::transposed(&weight, outputs, inputs);
-        rows::linear_forward(&x, &packed, &bias, false, None, &mut y);
+        if few::is_worth_it(n_rows, weight.len()) {
+            rows::linear_forward_few(&x, &weight, &bias, false, None, &mut y);
+        } else {
+            let packed = Packed::transposed(&weight, outputs, inputs);
+            rows::linear_forward(&x, &packed, &bias, false, None, &mut y);
+        }
         let (wide_x, wide_w, wide_dy) = (wide(&x), wide(&weight), wide(&dy));
         let e = error(&y, &linear(&wide_x, &[wide_w.clone(), wide(&bias)]));
         assert!(
@@ -519,8 +531,8 @@ fn linear_layers_too_large_for_the_caches() {
             "{n_rows} x {inputs} x {outputs}: output differs by {e}"
         );
 
-        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
-        let mut db = vec![0.0; outputs];
+        let (mut dx, mut dw) = (vec![7.0; x.len()], vec![7.0; weight.len()]);
+        let mut db = vec![7.0; outputs];
         rows::linear_backward(&x, &weight, None, &dy, Some(&mut dx), [&mut dw, &mut db]);
         let transposed = |m: &[f64], cols: usize| -> Vec<f64> {
             (0..cols)

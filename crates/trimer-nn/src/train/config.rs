@@ -371,6 +371,11 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// What selects the epoch, in words: a split, a held-out share of one, or `none`.
+    pub fn selected_on(&self) -> String {
+        parts::in_words(&self.data, &self.train).1
+    }
+
     /// Refuses what cannot be trained: a file may have been changed by hand.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use super::head::{
-    BLIND, CHUNK, FEATURES, GROUP, Head, KEYS, NV, Parts, Rows, RowsMut, Scratch, causal_bits, copy_row,
-    pack_strips, strip_draws, zero_row,
+    BLIND, CHUNK, FEATURES, GROUP, Head, KEYS, NV, Parts, Rows, RowsMut, Scratch, causal_bits,
+    copy_row, pack_strips, strip_draws, zero_row,
 };
 use crate::fused::gemm::{lesser, tile};
 use crate::simd::{Kernel, Simd, each, transpose, with_simd};

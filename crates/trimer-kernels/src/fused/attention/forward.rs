@@ -66,11 +66,13 @@ impl Forward<'_> {
                 if n <= S::LANES {
                     // Half a strip: the second vector would be padding alone.
                     forward_strip::<S, KR, CR, 1, DROP>(
-                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops, self.out,
+                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops,
+                        self.out,
                     );
                 } else {
                     forward_strip::<S, KR, CR, NV, DROP>(
-                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops, self.out,
+                        s, &head, first, n, k, v, padded, q, w, strip, result, drop_keys, drops,
+                        self.out,
                     );
                 }
                 first += w;

@@ -231,6 +231,35 @@ pub(crate) fn product<'b>(
     }
 }
 
+/// `c = a b` for `a` of `m` x `k` (stored by columns if `AT`) and `b` of `k` x `n`, read where it is; each with the
+/// distance of its rows. `n` is a multiple of the panels' width.
+///
+/// # Safety
+/// All matrices must be readable (the result writable) in full, and nothing else may write them meanwhile.
+pub(super) unsafe fn overwriting_product<const AT: bool>(
+    [m, n, k]: [usize; 3],
+    (a, lda): (*const f32, usize),
+    (b, ldb): (*const f32, usize),
+    (c, ldc): (*mut f32, usize),
+) {
+    let width = Isa::get().panel_width();
+    assert!(n.is_multiple_of(width), "{n} columns in panels of {width}");
+    let whole = Product::<Store<false>, AT> {
+        m,
+        n,
+        k,
+        a,
+        lda,
+        b,
+        ldb,
+        panel_step: width,
+        ahead: false,
+        epilogue: Store { c, ldc },
+    };
+    // SAFETY: as promised by the caller.
+    unsafe { whole.run() }
+}
+
 /// `dw += dy^T x` and `db += column sums of dy`, over all rows of a batch: `dy` of `rows` x `out`, `x` of `rows` x
 /// `inputs`, `dw` of `out` x `inputs`.
 ///

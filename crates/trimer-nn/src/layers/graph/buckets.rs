@@ -118,9 +118,18 @@ impl Bucket {
     /// - `x`: `[row, feature]`
     /// - result: `[member, width, feature]`
     pub fn take(&self, x: &Tensor<2>) -> Tensor<3> {
+        self.clear(self.any_in(x))
+    }
+
+    /// The rows in their cells, and some row or other in padding: for products with zeros there.
+    ///
+    /// # Shapes
+    /// - `x`: `[row, feature]`
+    /// - result: `[member, width, feature]`
+    pub fn any_in(&self, x: &Tensor<2>) -> Tensor<3> {
         let [_, dim] = x.dims();
         let taken = x.clone().select(0, self.cells.clone());
-        self.clear(taken.reshape([self.members.len(), self.width, dim]))
+        taken.reshape([self.members.len(), self.width, dim])
     }
 
     /// Zero in padding, unchanged elsewhere.

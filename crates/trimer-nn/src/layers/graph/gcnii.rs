@@ -6,7 +6,7 @@ use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
-use trimer_kernels::RecurrentState;
+use trimer_kernels::{Activation, LinearOptions, RecurrentState, linear};
 
 /// Sizes of a [`Gcnii`] module.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,6 +83,8 @@ impl Gcnii {
         } = self.cfg;
         let first = relu(self.input.forward(x));
         let mut h = dropout(first.clone(), p_dropout, rec);
+        let eye = Tensor::<2>::eye(self.cfg.d_hidden, &first.device());
+        let kept = Tensor::cat(vec![eye.clone() * (1.0 - alpha), eye * alpha], 0);
         let mut memory: Option<RecurrentState> = None;
         for (weight, layer) in self.layers.iter().zip(1_u32..) {
             let mut states = h.clone();
@@ -94,10 +96,16 @@ impl Gcnii {
             let theta = (lambda / f64::from(layer) + 1.0).ln();
             probe::see_last(&[(weight.id, Some(0))], &states);
             let near = graph.propagate(states);
-            let mixed = Tensor::cat(vec![near.clone(), first.clone()], 1).matmul(weight.val());
-            let kept = near * (1.0 - alpha) + first.clone() * alpha;
-            let out = mixed * theta + kept * (1.0 - theta);
-            let out = dropout(relu(out), p_dropout, rec);
+            // `θ [p; h_0] W + (1 - θ) ((1 - α) p + α h_0)` as one product: the second term is linear as well.
+            let weight = weight.val() * theta + kept.clone() * (1.0 - theta);
+            let beside = Tensor::cat(vec![near, first.clone()], 1);
+            let drops = rec.is_training() && p_dropout > 0.0;
+            let options = LinearOptions {
+                activation: Activation::Relu,
+                p: if drops { p_dropout } else { 0.0 },
+                seed: drops.then(|| rec.next_seed()),
+            };
+            let out = linear(beside, weight.transpose(), None, &options);
             h = if self.depth.is_some() { out + h } else { out };
         }
         h

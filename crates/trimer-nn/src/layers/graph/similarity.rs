@@ -39,12 +39,10 @@ pub fn dialogue_rows(lengths: &[usize], copies: usize) -> Vec<Vec<usize>> {
 #[derive(Debug, Clone)]
 pub struct SimilarityGraph {
     buckets: Buckets,
-    /// Per group `[member, width, width]`; columns of padding are zero.
+    /// Per group `[member, width, width]`; rows and columns of padding are zero.
     within: Vec<Tensor<3>>,
     /// `[node, 1]`: the link to the same utterance, one, two, .. modalities further on.
     across: Vec<Tensor<2>>,
-    /// `[node, 1]`: one over the root of the summed weights.
-    scale: Tensor<2>,
 }
 
 impl SimilarityGraph {
@@ -82,11 +80,19 @@ impl SimilarityGraph {
         let degree = across
             .iter()
             .fold(buckets.join(sums), |sum, w| sum + w.clone());
+        let scale = degree.sqrt().recip(); // [node, 1]
+        let within = buckets.groups.iter().zip(within).map(|(bucket, weights)| {
+            let scale = bucket.take(&scale);
+            weights * scale.clone().transpose() * scale
+        });
+        let across = across.into_iter().zip(1..).map(|(weights, step)| {
+            let other = ahead(scale.clone(), step, modalities);
+            weights * scale.clone() * other
+        });
         Self {
+            within: within.collect(),
+            across: across.collect(),
             buckets,
-            within,
-            across,
-            scale: degree.sqrt().recip(),
         }
     }
 
@@ -95,15 +101,13 @@ impl SimilarityGraph {
     /// # Shapes
     /// - `h` and result: `[node, feature]`
     pub fn propagate(&self, h: Tensor<2>) -> Tensor<2> {
-        let scaled = h * self.scale.clone();
         let groups = self.buckets.groups.iter().zip(&self.within);
-        let parts = groups.map(|(bucket, weights)| weights.clone().matmul(bucket.take(&scaled)));
+        let parts = groups.map(|(bucket, weights)| weights.clone().matmul(bucket.any_in(&h)));
         let within = self.buckets.join(parts.collect());
         let modalities = self.across.len() + 1;
-        let sum = self.across.iter().zip(1..).fold(within, |sum, (w, step)| {
-            sum + ahead(scaled.clone(), step, modalities) * w.clone()
-        });
-        sum * self.scale.clone()
+        self.across.iter().zip(1..).fold(within, |sum, (w, step)| {
+            sum + ahead(h.clone(), step, modalities) * w.clone()
+        })
     }
 }
 

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Every model of conversations on CMU-MOSI (videos as conversations), MELD and the synthetic corpus, with and without
+# FAGM and OGM-GE: tables with intervals and paired tests. The same command continues where it was stopped.
+#
+#   benches/quality/conversations.sh EXPORT_PY OUT [PART...]
+#
+# EXPORT_PY  the script that writes MOSI and MELD in the `folder` layout (it needs NumPy)
+# OUT        a directory for corpora, runs and tables
+# PART       mosi, mosi-plugins, meld, synth; all of them by default
+#
+# Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+recipes=$here/../../recipes
+export_py=$1 out=$2
+shift 2
+trimer=${TRIMER:-target/release/trimer} python=${PYTHON:-python3}
+mkdir -p "$out/corpora"
+
+corpus() { # SET: exports and imports a set
+    [ -e "$out/corpora/$1/corpus.toml" ] && return
+    "$python" "$export_py" "$1" "$out/folder-$1" >/dev/null
+    "$trimer" corpus import "$out/folder-$1" "$out/corpora/$1"
+    rm -r "$out/folder-$1"
+}
+
+compare() { # NAME ROWS RECIPES REFERENCE FLAGS...
+    local name=$1 rows=$2 dir=$3 reference=$4
+    shift 4
+    # shellcheck disable=SC2086
+    "$trimer" compare --rows "$here/rows/$rows.toml" --recipes "$recipes/$dir" --reference "$reference" \
+        --seeds "${SEEDS:-3}" --out "$out/$name" "$@" ${FLAGS:-}
+}
+
+for part in "${@:-mosi mosi-plugins meld synth}"; do
+    for one in $part; do
+        case $one in
+        mosi)
+            corpus mosi_dialogue
+            compare mosi mosi_dialogue mosi_dialogue utterance_mlp --corpus "$out/corpora/mosi_dialogue"
+            ;;
+        mosi-plugins)
+            corpus mosi_dialogue
+            compare mosi-plugins mosi_dialogue_plugins mosi_dialogue bc_lstm --corpus "$out/corpora/mosi_dialogue"
+            ;;
+        meld)
+            corpus meld
+            compare meld meld meld logistic --corpus "$out/corpora/meld" --split valid --metric weighted_f1
+            ;;
+        synth)
+            [ -e "$out/corpora/synth/corpus.toml" ] ||
+                "$trimer" corpus synth --preset dialogue --seed 1 "$out/corpora/synth"
+            compare synth synth_dialogue synth_dialogue utterance_mlp --corpus "$out/corpora/synth"
+            ;;
+        *) echo "unknown part $one" >&2 && exit 2 ;;
+        esac
+    done
+done
