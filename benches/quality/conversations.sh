@@ -6,7 +6,7 @@
 #
 # EXPORT_PY  the script that writes MOSI and MELD in the `folder` layout (it needs NumPy)
 # OUT        a directory for corpora, runs and tables
-# PART       mosi, mosi-plugins, meld, synth; all of them by default
+# PART       mosi, mosi-plugins, meld, synth, widths (CMATH at five widths); all of them by default
 #
 # Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
 set -euo pipefail
@@ -24,6 +24,11 @@ corpus() { # SET: exports and imports a set
     rm -r "$out/folder-$1"
 }
 
+synthetic() {
+    [ -e "$out/corpora/synth/corpus.toml" ] ||
+        "$trimer" corpus synth --preset dialogue --seed 1 "$out/corpora/synth"
+}
+
 compare() { # NAME ROWS RECIPES REFERENCE FLAGS...
     local name=$1 rows=$2 dir=$3 reference=$4
     shift 4
@@ -32,7 +37,23 @@ compare() { # NAME ROWS RECIPES REFERENCE FLAGS...
         --seeds "${SEEDS:-3}" --out "$out/$name" "$@" ${FLAGS:-}
 }
 
-for part in "${@:-mosi mosi-plugins meld synth}"; do
+# Each model with a plug-in against the same model without: paired tests from the runs that are there, in pairs.md.
+pairs() { # NAME
+    local dir=$out/$1 plain model rows
+    for plain in "$dir"/runs/*; do
+        model=$(basename "$plain")
+        rows=("$plain" "$plain"-fagm "$plain"-ogm_ge)
+        [ -d "${rows[1]}" ] || continue
+        [ -d "${rows[2]}" ] || unset "rows[2]"
+        "$trimer" compare "${rows[@]}" --out "$dir/pairs/$model" >/dev/null
+        sed -n '/^| row | difference/,/^$/p' "$dir/pairs/$model/results.md" | sed -n '/^| row\|^|---/!s/^|/| '"$model"' |/p'
+    done | {
+        printf '| model | with | difference of accuracy | p | p (Holm, within the model) |\n|---|---|---|---|---|\n'
+        cat
+    } >"$dir/pairs.md"
+}
+
+for part in "${@:-mosi mosi-plugins meld synth widths}"; do
     for one in $part; do
         case $one in
         mosi)
@@ -42,15 +63,20 @@ for part in "${@:-mosi mosi-plugins meld synth}"; do
         mosi-plugins)
             corpus mosi_dialogue
             compare mosi-plugins mosi_dialogue_plugins mosi_dialogue bc_lstm --corpus "$out/corpora/mosi_dialogue"
+            pairs mosi-plugins
             ;;
         meld)
             corpus meld
             compare meld meld meld logistic --corpus "$out/corpora/meld" --split valid --metric weighted_f1
             ;;
         synth)
-            [ -e "$out/corpora/synth/corpus.toml" ] ||
-                "$trimer" corpus synth --preset dialogue --seed 1 "$out/corpora/synth"
+            synthetic
             compare synth synth_dialogue synth_dialogue utterance_mlp --corpus "$out/corpora/synth"
+            pairs synth
+            ;;
+        widths)
+            synthetic
+            compare widths widths synth_dialogue "cmath, width 96" --corpus "$out/corpora/synth"
             ;;
         *) echo "unknown part $one" >&2 && exit 2 ;;
         esac

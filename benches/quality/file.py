@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Files the results of compare.sh and writes each model's figures into its page.
+"""Files the results of compare.sh or conversations.sh and writes each model's figures into its page.
 
-    file.py OUT FILED [--pages docs/models]
+    file.py OUT FILED [--conversations] [--pages docs/models]
 
-OUT      the directory that compare.sh made
+OUT      the directory that compare.sh made, or with --conversations that of conversations.sh
 FILED    where the tables go, for instance benches/runs/<date-machine>/compare
 --pages  writes the section "What we measured" of every model's page anew, from results.csv in FILED
 
@@ -17,12 +17,18 @@ import pathlib
 import re
 import shutil
 
-PARTS = {
+UTTERANCES = {
     "synth": ("synthetic, a label per modality", ["accuracy", "weighted_f1"]),
     "mosi": ("CMU-MOSI, two classes", ["accuracy", "weighted_f1"]),
     "mosi-score": ("CMU-MOSI, scores", ["mae", "pearson", "acc2_non0"]),
     "ravdess": ("RAVDESS, epoch chosen on valid", ["accuracy", "uar"]),
     "ravdess-refit": ("RAVDESS, refit on train and valid", ["accuracy", "uar"]),
+}
+CONVERSATIONS = {
+    "mosi": ("CMU-MOSI, a video is a conversation", ["accuracy", "weighted_f1"]),
+    "mosi-plugins": ("the same, text and audio", ["accuracy", "weighted_f1"]),
+    "meld": ("MELD dev, seven classes, text", ["weighted_f1", "accuracy"]),
+    "synth": ("synthetic conversations", ["accuracy", "weighted_f1"]),
 }
 START = re.compile(r"^## (What we measured|Measured here)$", re.M)
 
@@ -41,14 +47,16 @@ def file_part(source, target):
     target.mkdir(parents=True, exist_ok=True)
     for name in ("results.md", "results.csv"):
         shutil.copyfile(source / name, target / name)
+    if (source / "pairs.md").exists():
+        shutil.copyfile(source / "pairs.md", target / "pairs.md")
     all_of_it = rounded(json.loads((source / "results.json").read_text()))
     (target / "results.json").write_text(json.dumps(all_of_it, separators=(",", ":")) + "\n")
 
 
-def figures(filed):
+def figures(filed, parts):
     """{model: [(part, row, lines of the table)]}."""
     found = {}
-    for part, (_, metrics) in PARTS.items():
+    for part, (_, metrics) in parts.items():
         file = filed / part / "results.csv"
         if not file.exists():
             continue
@@ -61,21 +69,23 @@ def figures(filed):
     return found
 
 
-def section(rows, link):
+def section(rows, link, parts):
     text = f"## What we measured\n\nFrom [the filed comparison]({link}), which tells protocol and recipes; means with 95 % intervals.\n\n"
     text += "| corpus | row | figures |\n|---|---|---|\n"
     for part, row, lines in rows:
         cells = ", ".join(f"{l['metric']} {float(l['value']):.3f} [{float(l['low']):.3f}, {float(l['high']):.3f}]" for l in lines)
-        text += f"| {PARTS[part][0]} | `{row}` | {cells} |\n"
+        text += f"| {parts[part][0]} | `{row}` | {cells} |\n"
     return text
 
 
-def write_pages(filed, pages):
-    for model, rows in figures(filed).items():
+def write_pages(filed, pages, parts):
+    for model, rows in figures(filed, parts).items():
         page = pages / f"{model}.md"
+        if parts is CONVERSATIONS and model == "logistic":
+            continue  # its page tells of utterances
         text = page.read_text()
         link = os.path.relpath(filed / "README.md", pages)
-        new = section(rows, link)
+        new = section(rows, link, parts)
         start = START.search(text)
         if start is None:
             text = text.rstrip() + "\n\n" + new
@@ -90,13 +100,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("filed", type=pathlib.Path)
+    parser.add_argument("--conversations", action="store_true")
     parser.add_argument("--pages", type=pathlib.Path)
     args = parser.parse_args()
-    for part in PARTS:
+    parts = CONVERSATIONS if args.conversations else UTTERANCES
+    for part in parts:
         if (args.out / part / "results.json").exists():
             file_part(args.out / part, args.filed / part)
     if args.pages:
-        write_pages(args.filed, args.pages)
+        write_pages(args.filed, args.pages, parts)
 
 
 if __name__ == "__main__":
