@@ -6,10 +6,11 @@
 #
 # EXPORT_PY  the script that writes MOSI and RAVDESS in the `folder` layout (it needs NumPy)
 # OUT        a directory for corpora, runs and tables
-# PART       synth, mosi, mosi-score, ravdess, ravdess-refit; all of them by default
+# PART       synth, labels, mosi, mosi-score, ravdess, ravdess-refit; all of them by default
 #
 # Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
 #
+# labels         LFMIM with labels per modality against LFMIM-ML and each modality alone, on 4,000 utterances
 # ravdess        trains on 12 actors, keeps the epoch that was best on 4 others, judges on the last 4
 # ravdess-refit  the same recipes, trained on those 16 actors to the last epoch: nothing is left to select on.
 #                This is how the linear baseline of 0.651 was made.
@@ -46,13 +47,19 @@ folds() { # NAME [join]: `--corpus` for each of the five folds
     done
 }
 
-for part in "${@:-synth mosi mosi-score ravdess ravdess-refit}"; do
+for part in "${@:-synth labels mosi mosi-score ravdess ravdess-refit}"; do
     for one in $part; do
         case $one in
         synth)
             [ -e "$out/corpora/synth/corpus.toml" ] ||
                 "$trimer" corpus synth --utterances "${SYNTH:-2000}" --seed 1 "$out/corpora/synth"
             compare synth synth lfmim --corpus "$out/corpora/synth"
+            ;;
+        labels)
+            [ -e "$out/corpora/synth-4000/corpus.toml" ] ||
+                "$trimer" corpus synth --utterances 4000 --seed 1 "$out/corpora/synth-4000"
+            "$trimer" compare --rows "$here/rows/synth_labels.toml" --recipes "$recipes/synth" --reference lfmim \
+                --seeds "${SEEDS:-6}" --out "$out/labels" --corpus "$out/corpora/synth-4000"
             ;;
         mosi)
             corpus mosi mosi 1
