@@ -15,30 +15,9 @@
 # ravdess-refit  the same recipes, trained on those 16 actors to the last epoch: nothing is left to select on.
 #                This is how the linear baseline of 0.651 was made.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-recipes=$here/../../recipes
-export_py=$1 out=$2
+# shellcheck source=common.sh
+. "$(dirname "$0")/common.sh"
 shift 2
-trimer=${TRIMER:-target/release/trimer} python=${PYTHON:-python3}
-mkdir -p "$out/corpora"
-
-corpus() { # NAME SET FOLD [join]: exports and imports a set; with `join` its valid part becomes train
-    [ -e "$out/corpora/$1/corpus.toml" ] && return
-    "$python" "$export_py" "$2" "$out/folder-$1" --fold "$3" >/dev/null
-    if [ "${4:-}" = join ]; then
-        sed -i 's/^\([^,]*\),valid,/\1,train,/' "$out/folder-$1/manifest.csv"
-    fi
-    "$trimer" corpus import "$out/folder-$1" "$out/corpora/$1"
-    rm -r "$out/folder-$1"
-}
-
-compare() { # NAME ROWS REFERENCE FLAGS...
-    local name=$1 rows=$2 reference=$3
-    shift 3
-    # shellcheck disable=SC2086
-    "$trimer" compare --rows "$here/rows/$rows.toml" --recipes "$recipes/$rows" --reference "$reference" \
-        --seeds "${SEEDS:-3}" --out "$out/$name" "$@" ${FLAGS:-}
-}
 
 folds() { # NAME [join]: `--corpus` for each of the five folds
     for fold in 1 2 3 4 5; do
@@ -51,31 +30,28 @@ for part in "${@:-synth labels mosi mosi-score ravdess ravdess-refit}"; do
     for one in $part; do
         case $one in
         synth)
-            [ -e "$out/corpora/synth/corpus.toml" ] ||
-                "$trimer" corpus synth --utterances "${SYNTH:-2000}" --seed 1 "$out/corpora/synth"
-            compare synth synth lfmim --corpus "$out/corpora/synth"
+            synthetic synth --utterances "${SYNTH:-2000}"
+            compare synth synth synth lfmim --corpus "$out/corpora/synth"
             ;;
         labels)
-            [ -e "$out/corpora/synth-4000/corpus.toml" ] ||
-                "$trimer" corpus synth --utterances 4000 --seed 1 "$out/corpora/synth-4000"
-            "$trimer" compare --rows "$here/rows/synth_labels.toml" --recipes "$recipes/synth" --reference lfmim \
-                --seeds "${SEEDS:-6}" --out "$out/labels" --corpus "$out/corpora/synth-4000"
+            synthetic synth-4000 --utterances 4000
+            compare labels synth_labels synth lfmim --corpus "$out/corpora/synth-4000"
             ;;
         mosi)
             corpus mosi mosi 1
-            compare mosi mosi logistic --corpus "$out/corpora/mosi"
+            compare mosi mosi mosi logistic --corpus "$out/corpora/mosi"
             ;;
         mosi-score)
             corpus mosi mosi 1
-            compare mosi-score mosi logistic --corpus "$out/corpora/mosi" --set data.task=regression
+            compare mosi-score mosi mosi logistic --corpus "$out/corpora/mosi" --set data.task=regression
             ;;
         ravdess)
             # shellcheck disable=SC2046
-            compare ravdess ravdess logistic $(folds ravdess)
+            compare ravdess ravdess ravdess logistic $(folds ravdess)
             ;;
         ravdess-refit)
             # shellcheck disable=SC2046
-            compare ravdess-refit ravdess logistic $(folds ravdess-refit join) --set train.select=last
+            compare ravdess-refit ravdess ravdess logistic $(folds ravdess-refit join) --set train.select=last
             ;;
         *) echo "unknown part $one" >&2 && exit 2 ;;
         esac

@@ -10,32 +10,9 @@
 #
 # Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-recipes=$here/../../recipes
-export_py=$1 out=$2
+# shellcheck source=common.sh
+. "$(dirname "$0")/common.sh"
 shift 2
-trimer=${TRIMER:-target/release/trimer} python=${PYTHON:-python3}
-mkdir -p "$out/corpora"
-
-corpus() { # SET: exports and imports a set
-    [ -e "$out/corpora/$1/corpus.toml" ] && return
-    "$python" "$export_py" "$1" "$out/folder-$1" >/dev/null
-    "$trimer" corpus import "$out/folder-$1" "$out/corpora/$1"
-    rm -r "$out/folder-$1"
-}
-
-synthetic() {
-    [ -e "$out/corpora/synth/corpus.toml" ] ||
-        "$trimer" corpus synth --preset dialogue --seed 1 "$out/corpora/synth"
-}
-
-compare() { # NAME ROWS RECIPES REFERENCE FLAGS...
-    local name=$1 rows=$2 dir=$3 reference=$4
-    shift 4
-    # shellcheck disable=SC2086
-    "$trimer" compare --rows "$here/rows/$rows.toml" --recipes "$recipes/$dir" --reference "$reference" \
-        --seeds "${SEEDS:-3}" --out "$out/$name" "$@" ${FLAGS:-}
-}
 
 # Each model with a plug-in against the same model without: paired tests from the runs that are there, in pairs.md.
 pairs() { # NAME
@@ -57,25 +34,25 @@ for part in "${@:-mosi mosi-plugins meld synth widths}"; do
     for one in $part; do
         case $one in
         mosi)
-            corpus mosi_dialogue
+            corpus mosi_dialogue mosi_dialogue
             compare mosi mosi_dialogue mosi_dialogue utterance_mlp --corpus "$out/corpora/mosi_dialogue"
             ;;
         mosi-plugins)
-            corpus mosi_dialogue
+            corpus mosi_dialogue mosi_dialogue
             compare mosi-plugins mosi_dialogue_plugins mosi_dialogue bc_lstm --corpus "$out/corpora/mosi_dialogue"
             pairs mosi-plugins
             ;;
         meld)
-            corpus meld
+            corpus meld meld
             compare meld meld meld logistic --corpus "$out/corpora/meld" --split valid --metric weighted_f1
             ;;
         synth)
-            synthetic
+            synthetic synth --preset dialogue
             compare synth synth_dialogue synth_dialogue utterance_mlp --corpus "$out/corpora/synth"
             pairs synth
             ;;
         widths)
-            synthetic
+            synthetic synth --preset dialogue
             compare widths widths synth_dialogue "cmath, width 96" --corpus "$out/corpora/synth"
             ;;
         *) echo "unknown part $one" >&2 && exit 2 ;;

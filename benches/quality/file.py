@@ -30,6 +30,7 @@ CONVERSATIONS = {
     "mosi-plugins": ("the same, text and audio", ["accuracy", "weighted_f1"]),
     "meld": ("MELD dev, seven classes, text", ["weighted_f1", "accuracy"]),
     "synth": ("synthetic conversations", ["accuracy", "weighted_f1"]),
+    "widths": ("synthetic conversations, five widths", ["accuracy", "weighted_f1"]),
 }
 START = re.compile(r"^## (What we measured|Measured here)$", re.M)
 
