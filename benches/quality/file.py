@@ -71,11 +71,18 @@ def figures(filed, parts):
     return found
 
 
+def figure(line):
+    if not line["value"]:
+        return f"{line['metric']} -"  # has no value, as the correlation with a constant
+    value, low, high = (float(line[key]) for key in ("value", "low", "high"))
+    return f"{line['metric']} {value:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def section(rows, link, parts):
     text = f"## What we measured\n\nFrom [the filed comparison]({link}), which tells protocol and recipes; means with 95 % intervals.\n\n"
     text += "| corpus | row | figures |\n|---|---|---|\n"
     for part, row, lines in rows:
-        cells = ", ".join(f"{l['metric']} {float(l['value']):.3f} [{float(l['low']):.3f}, {float(l['high']):.3f}]" for l in lines)
+        cells = ", ".join(map(figure, lines))
         text += f"| {parts[part][0]} | `{row}` | {cells} |\n"
     return text
 
