@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::Shape;
 use crate::fused::gemm::{Finish, Packed, product};
 use crate::pool::Buffer;
-use crate::recurrent::kernel::{exp, sigmoid, tanh};
+use crate::simd::columns::{WIDTH, columns, exp, load, sigmoid, store, tanh};
 use crate::simd::{Kernel, Simd, each, with_simd};
 
 /// Conversations per task.
@@ -291,16 +291,23 @@ impl Kernel for Party<'_, '_> {
 /// One step of a gated recurrent unit in place; `x` and `y` together are its input's part of the gates.
 #[inline(always)]
 fn gru(d: usize, x: &[f32], y: &[f32], z: &[f32], state: &mut [f32], gates: &mut [f32]) {
-    each!(j in d => {
-        let reset = sigmoid(x[j] + y[j] + z[j]);
-        let update = sigmoid(x[d + j] + y[d + j] + z[d + j]);
-        let recalled = z[2 * d + j];
-        let new = tanh(x[2 * d + j] + y[2 * d + j] + reset * recalled);
-        gates[j] = reset;
-        gates[d + j] = update;
-        gates[2 * d + j] = new;
-        gates[3 * d + j] = recalled;
-        state[j] = new + update * (state[j] - new);
+    columns!(j, n in d => {
+        let (mut reset, reset_y, reset_z) = (load(x, j, n), load(y, j, n), load(z, j, n));
+        let (mut update, update_y) = (load(x, d + j, n), load(y, d + j, n));
+        let (update_z, recalled) = (load(z, d + j, n), load(z, 2 * d + j, n));
+        let (mut new, new_y) = (load(x, 2 * d + j, n), load(y, 2 * d + j, n));
+        let mut h = load(state, j, n);
+        each!(i in WIDTH => {
+            reset[i] = sigmoid(reset[i] + reset_y[i] + reset_z[i]);
+            update[i] = sigmoid(update[i] + update_y[i] + update_z[i]);
+            new[i] = tanh(new[i] + new_y[i] + reset[i] * recalled[i]);
+            h[i] = new[i] + update[i] * (h[i] - new[i]);
+        });
+        store(gates, j, n, &reset);
+        store(gates, d + j, n, &update);
+        store(gates, 2 * d + j, n, &new);
+        store(gates, 3 * d + j, n, &recalled);
+        store(state, j, n, &h);
     });
 }
 

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::{CellKind, Shape};
 use crate::fused::gemm::{Finish, Packed, WeightGradient, product};
 use crate::pool::Buffer;
-use crate::simd::{EXP2, Kernel, Simd, each, with_simd};
+use crate::simd::columns::{WIDTH, columns, load, sigmoid, store, tanh};
+use crate::simd::{Kernel, Simd, each, with_simd};
 
 /// Samples per task: enough rows to use each loaded weight several times.
 const SAMPLES: usize = 16;
@@ -166,20 +167,29 @@ impl Kernel for LstmForward<'_, '_> {
                 let before = &mut task.before[at * d..][..d];
                 let cell_before = &mut task.cell_before[at * d..][..d];
                 let out = &mut task.out[(s * task.rows + task.t) * d..][..d];
-                each!(j in d => {
-                    let input = sigmoid(x[j] + z[j]);
-                    let forget = sigmoid(x[d + j] + z[d + j]);
-                    let new = tanh(x[2 * d + j] + z[2 * d + j]);
-                    let output = sigmoid(x[3 * d + j] + z[3 * d + j]);
-                    gates[j] = input;
-                    gates[d + j] = forget;
-                    gates[2 * d + j] = new;
-                    gates[3 * d + j] = output;
-                    before[j] = h[j];
-                    cell_before[j] = c[j];
-                    c[j] = forget * c[j] + input * new;
-                    h[j] = output * tanh(c[j]);
-                    out[j] = h[j];
+                columns!(j, n in d => {
+                    let (mut input, input_h) = (load(x, j, n), load(z, j, n));
+                    let (mut forget, forget_h) = (load(x, d + j, n), load(z, d + j, n));
+                    let (mut new, new_h) = (load(x, 2 * d + j, n), load(z, 2 * d + j, n));
+                    let (mut output, output_h) = (load(x, 3 * d + j, n), load(z, 3 * d + j, n));
+                    let (mut cell, mut state) = (load(c, j, n), load(h, j, n));
+                    store(before, j, n, &state);
+                    store(cell_before, j, n, &cell);
+                    each!(i in WIDTH => {
+                        input[i] = sigmoid(input[i] + input_h[i]);
+                        forget[i] = sigmoid(forget[i] + forget_h[i]);
+                        new[i] = tanh(new[i] + new_h[i]);
+                        output[i] = sigmoid(output[i] + output_h[i]);
+                        cell[i] = forget[i] * cell[i] + input[i] * new[i];
+                        state[i] = output[i] * tanh(cell[i]);
+                    });
+                    store(gates, j, n, &input);
+                    store(gates, d + j, n, &forget);
+                    store(gates, 2 * d + j, n, &new);
+                    store(gates, 3 * d + j, n, &output);
+                    store(c, j, n, &cell);
+                    store(h, j, n, &state);
+                    store(out, j, n, &state);
                 });
             }
         });
@@ -204,18 +214,24 @@ impl Kernel for GruForward<'_, '_> {
                 let h = &mut task.h[s * d..][..d];
                 let before = &mut task.before[at * d..][..d];
                 let out = &mut task.out[(s * task.rows + task.t) * d..][..d];
-                each!(j in d => {
-                    let reset = sigmoid(x[j] + z[j]);
-                    let update = sigmoid(x[d + j] + z[d + j]);
-                    let recalled = z[2 * d + j];
-                    let new = tanh(x[2 * d + j] + reset * recalled);
-                    gates[j] = reset;
-                    gates[d + j] = update;
-                    gates[2 * d + j] = new;
-                    gates[3 * d + j] = recalled;
-                    before[j] = h[j];
-                    h[j] = new + update * (h[j] - new);
-                    out[j] = h[j];
+                columns!(j, n in d => {
+                    let (mut reset, reset_h) = (load(x, j, n), load(z, j, n));
+                    let (mut update, update_h) = (load(x, d + j, n), load(z, d + j, n));
+                    let (mut new, recalled) = (load(x, 2 * d + j, n), load(z, 2 * d + j, n));
+                    let mut state = load(h, j, n);
+                    store(before, j, n, &state);
+                    each!(i in WIDTH => {
+                        reset[i] = sigmoid(reset[i] + reset_h[i]);
+                        update[i] = sigmoid(update[i] + update_h[i]);
+                        new[i] = tanh(new[i] + reset[i] * recalled[i]);
+                        state[i] = new[i] + update[i] * (state[i] - new[i]);
+                    });
+                    store(gates, j, n, &reset);
+                    store(gates, d + j, n, &update);
+                    store(gates, 2 * d + j, n, &new);
+                    store(gates, 3 * d + j, n, &recalled);
+                    store(h, j, n, &state);
+                    store(out, j, n, &state);
                 });
             }
         });
@@ -355,21 +371,30 @@ impl Kernel for LstmBackward<'_, '_> {
                 let dout = &task.dout[(s * task.rows + task.t) * d..][..d];
                 let dh = &mut task.dh[s * d..][..d];
                 let dc = &mut task.dc[s * d..][..d];
-                each!(j in d => {
-                    let (input, forget) = (gates[j], gates[d + j]);
-                    let (new, output) = (gates[2 * d + j], gates[3 * d + j]);
-                    let squashed = tanh(forget * cell_before[j] + input * new);
-                    let total = dh[j] + dout[j];
-                    let dcell = dc[j] + total * output * (1.0 - squashed * squashed);
-                    step[j] = dcell * new * input * (1.0 - input);
-                    step[d + j] = dcell * cell_before[j] * forget * (1.0 - forget);
-                    step[2 * d + j] = dcell * input * (1.0 - new * new);
-                    step[3 * d + j] = total * squashed * output * (1.0 - output);
-                    dc[j] = dcell * forget;
-                    dh[j] = 0.0;
+                columns!(j, n in d => {
+                    let (mut input, mut forget) = (load(gates, j, n), load(gates, d + j, n));
+                    let (mut new, mut output) = (load(gates, 2 * d + j, n), load(gates, 3 * d + j, n));
+                    let (cell, mut dcell) = (load(cell_before, j, n), load(dc, j, n));
+                    let (through, own) = (load(dh, j, n), load(dout, j, n));
+                    each!(i in WIDTH => {
+                        let (a, f, g, o) = (input[i], forget[i], new[i], output[i]);
+                        let squashed = tanh(f * cell[i] + a * g);
+                        let total = through[i] + own[i];
+                        let slope = dcell[i] + total * o * (1.0 - squashed * squashed);
+                        input[i] = slope * g * a * (1.0 - a);
+                        forget[i] = slope * cell[i] * f * (1.0 - f);
+                        new[i] = slope * a * (1.0 - g * g);
+                        output[i] = total * squashed * o * (1.0 - o);
+                        dcell[i] = slope * f;
+                    });
+                    store(step, j, n, &input);
+                    store(step, d + j, n, &forget);
+                    store(step, 2 * d + j, n, &new);
+                    store(step, 3 * d + j, n, &output);
+                    store(dc, j, n, &dcell);
+                    store(dh, j, n, &[0.0; WIDTH]);
                 });
-                let dx = &mut task.dx[at * 4 * d..][..4 * d];
-                each!(j in 4 * d => dx[j] = step[j]);
+                task.dx[at * 4 * d..][..4 * d].copy_from_slice(step);
             }
         });
     }
@@ -396,71 +421,30 @@ impl Kernel for GruBackward<'_, '_> {
                 let dout = &task.dout[(s * task.rows + task.t) * d..][..d];
                 let dh = &mut task.dh[s * d..][..d];
                 let dx = &mut task.dx[at * 3 * d..][..3 * d];
-                each!(j in d => {
-                    let (reset, update) = (gates[j], gates[d + j]);
-                    let (new, recalled) = (gates[2 * d + j], gates[3 * d + j]);
-                    let total = dh[j] + dout[j];
-                    let dnew = total * (1.0 - update) * (1.0 - new * new);
-                    let dreset = dnew * recalled * reset * (1.0 - reset);
-                    let dupdate = total * (before[j] - new) * update * (1.0 - update);
-                    dx[j] = dreset;
-                    dx[d + j] = dupdate;
-                    dx[2 * d + j] = dnew;
-                    step[j] = dreset;
-                    step[d + j] = dupdate;
-                    step[2 * d + j] = dnew * reset;
-                    dh[j] = total * update;
+                columns!(j, n in d => {
+                    let (mut reset, mut update) = (load(gates, j, n), load(gates, d + j, n));
+                    let (mut new, mut recalled) = (load(gates, 2 * d + j, n), load(gates, 3 * d + j, n));
+                    let (mut through, own, state) = (load(dh, j, n), load(dout, j, n), load(before, j, n));
+                    each!(i in WIDTH => {
+                        let (r, u, g) = (reset[i], update[i], new[i]);
+                        let total = through[i] + own[i];
+                        let slope = total * (1.0 - u) * (1.0 - g * g);
+                        reset[i] = slope * recalled[i] * r * (1.0 - r);
+                        update[i] = total * (state[i] - g) * u * (1.0 - u);
+                        new[i] = slope;
+                        recalled[i] = slope * r;
+                        through[i] = total * u;
+                    });
+                    store(dx, j, n, &reset);
+                    store(dx, d + j, n, &update);
+                    store(dx, 2 * d + j, n, &new);
+                    store(step, j, n, &reset);
+                    store(step, d + j, n, &update);
+                    store(step, 2 * d + j, n, &recalled);
+                    store(dh, j, n, &through);
                 });
-                let dz = &mut task.dz[at * 3 * d..][..3 * d];
-                each!(j in 3 * d => dz[j] = step[j]);
+                task.dz[at * 3 * d..][..3 * d].copy_from_slice(step);
             }
         });
-    }
-}
-
-/// `e^x` to about 1e-6 relative where `|x|` is below ten; does not overflow.
-#[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x * std::f32::consts::LOG2_E;
-    let x = if x > 126.0 { 126.0 } else { x };
-    let x = if x < -125.0 { -125.0 } else { x };
-    let shifted = x + ROUND;
-    let f = x - (shifted - ROUND);
-    let mut p = EXP2[5];
-    p = p * f + EXP2[4];
-    p = p * f + EXP2[3];
-    p = p * f + EXP2[2];
-    p = p * f + EXP2[1];
-    p = p * f + EXP2[0];
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
-}
-
-#[inline(always)]
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
-}
-
-#[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    2.0 / (1.0 + exp(-2.0 * x)) - 1.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn activations_agree_with_the_standard_library() {
-        for i in -4000..=4000 {
-            let x = i as f32 * 0.03;
-            let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
-            assert!((f64::from(sigmoid(x)) - exact).abs() < 3e-7, "sigmoid({x})");
-            let exact = f64::from(x).tanh();
-            assert!((f64::from(tanh(x)) - exact).abs() < 5e-7, "tanh({x})");
-        }
-        assert!(sigmoid(f32::NAN).is_nan() && tanh(f32::NAN).is_nan());
-        assert_eq!(sigmoid(f32::INFINITY), 1.0);
     }
 }
