@@ -9,7 +9,10 @@ use burn::tensor::{DType, Shape};
 use crate::fused::fusion::Layout as FusionLayout;
 use crate::fusion::FusionParts;
 use crate::pool::Buffer;
-use crate::{attention, block, elementwise, fusion, layer_norm, linear, parties, recurrent};
+use crate::similarity::{self, Links};
+use crate::{
+    attention, beside, block, elementwise, fusion, layer_norm, linear, outer, parties, recurrent,
+};
 
 /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
 #[derive(ExtensionType, Debug, Clone)]
@@ -130,6 +133,30 @@ pub trait KernelOps: Backend {
     /// See [`crate::dropout()`] and [`crate::add_rows_dropout()`].
     fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self>;
 
+    /// See [`crate::outer()`].
+    fn fused_outer(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        call: outer::Call,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::side_by_side()`].
+    fn fused_side_by_side(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        sets: usize,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::similarity_links()`].
+    fn similarity_links(x: FloatTensor<Self>, links: Links) -> FloatTensor<Self>;
+
+    /// See [`crate::propagate_links()`].
+    fn propagate_links(
+        weights: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        links: Links,
+    ) -> FloatTensor<Self>;
+
     /// See [`crate::recurrent()`]; hidden states, then the final state, along the time axis.
     fn fused_recurrent(
         projected: FloatTensor<Self>,
@@ -191,6 +218,34 @@ impl KernelOps for Flex {
         elementwise::infer(x, &call)
     }
 
+    fn fused_outer(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        call: outer::Call,
+    ) -> FloatTensor<Self> {
+        outer::infer(left, right, &call)
+    }
+
+    fn fused_side_by_side(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        sets: usize,
+    ) -> FloatTensor<Self> {
+        beside::infer(left, right, sets)
+    }
+
+    fn similarity_links(x: FloatTensor<Self>, links: Links) -> FloatTensor<Self> {
+        similarity::op::links(x, &links)
+    }
+
+    fn propagate_links(
+        weights: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        links: Links,
+    ) -> FloatTensor<Self> {
+        similarity::op::propagate(weights, h, &links)
+    }
+
     fn fused_recurrent(
         projected: FloatTensor<Self>,
         weight_hh: FloatTensor<Self>,
@@ -249,6 +304,34 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
 
     fn fused_dropout(x: FloatTensor<Self>, call: elementwise::Call) -> FloatTensor<Self> {
         elementwise::record::<C>(x, call)
+    }
+
+    fn fused_outer(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        call: outer::Call,
+    ) -> FloatTensor<Self> {
+        outer::record::<C>(left, right, call)
+    }
+
+    fn fused_side_by_side(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        sets: usize,
+    ) -> FloatTensor<Self> {
+        beside::record::<C>(left, right, sets)
+    }
+
+    fn similarity_links(x: FloatTensor<Self>, links: Links) -> FloatTensor<Self> {
+        similarity::op::record_links::<C>(x, links)
+    }
+
+    fn propagate_links(
+        weights: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        links: Links,
+    ) -> FloatTensor<Self> {
+        similarity::op::record_propagate::<C>(weights, h, links)
     }
 
     fn fused_recurrent(

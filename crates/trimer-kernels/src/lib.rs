@@ -25,6 +25,7 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 pub mod attention;
+pub mod beside;
 pub mod block;
 pub mod dropout;
 pub mod elementwise;
@@ -36,6 +37,7 @@ mod gradient_tests;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
+pub mod outer;
 mod packed;
 pub mod parties;
 mod path;
@@ -43,19 +45,23 @@ mod plain;
 mod pool;
 pub mod recurrent;
 mod simd;
+pub mod similarity;
 mod threads;
 pub mod update;
 
 pub use attention::{AttentionMasks, AttentionOptions, attention};
+pub use beside::side_by_side;
 pub use block::{BlockOptions, BlockWeights, lfmim_block};
 pub use elementwise::{add_rows_dropout, dropout};
 pub use fusion::{FusionInputs, fuse_streams};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, LinearOptions, linear};
+pub use outer::outer;
 pub use parties::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
 pub use path::{Path, on_cpu, path, set_path};
 pub use pool::{pooled_bytes, release_pooled};
 pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
 pub use simd::Isa;
+pub use similarity::{Links, has_similarity_links, propagate_links, similarity_links};
 pub use threads::{join, threads, use_other_threads, use_threads};
 pub use update::descend;

@@ -52,6 +52,19 @@ pub(crate) fn linear<const D: usize>(
     y.reshape(dims)
 }
 
+/// `left ⊗ right`, flattened.
+pub(crate) fn outer(left: Tensor<2>, right: Tensor<2>) -> Tensor<2> {
+    let ([batch, n], [_, m]) = (left.dims(), right.dims());
+    (left.reshape([batch, n, 1]) * right.reshape([batch, 1, m])).reshape([batch, n * m])
+}
+
+/// `[left right]`, and the sets of rows of that beside one another.
+pub(crate) fn side_by_side(left: Tensor<2>, right: Tensor<2>, sets: usize) -> Tensor<2> {
+    let [rows, _] = left.dims();
+    let both = Tensor::cat(vec![left, right], 1);
+    Tensor::cat(both.chunk(sets.min(rows.max(1)), 0), 1)
+}
+
 /// Dropout of any tensor, whose last dimension is the columns of the stream.
 pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&Stream>) -> Tensor<D> {
     let Some(stream) = stream else { return x };

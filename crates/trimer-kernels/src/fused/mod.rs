@@ -10,6 +10,7 @@ pub(crate) mod few;
 pub(crate) mod fusion;
 pub(crate) mod gemm;
 pub(crate) mod norm;
+pub(crate) mod outer;
 #[cfg(test)]
 pub(crate) mod reference;
 pub(crate) mod rows;

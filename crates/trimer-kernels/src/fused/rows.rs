@@ -1,4 +1,5 @@
 //! Single operations over all rows of a batch, split over threads.
+#![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use rayon::prelude::*;
 
@@ -6,8 +7,9 @@ use super::attention::{Features, FeaturesMut, Sample};
 use super::few;
 use super::gemm::{Finish, Packed, WeightGradient, product};
 use super::norm::Norm;
-use crate::dropout::{Stream, row_bits};
+use crate::dropout::Stream;
 use crate::pool::Buffer;
+use crate::simd::{Kernel, Simd, with_simd};
 
 /// Rows per task of a matrix product: at most, and of one with few rows.
 const PRODUCT_ROWS: [usize; 2] = [192, 48];
@@ -286,11 +288,53 @@ pub(crate) fn dropout(
 }
 
 fn drop_row(y: &mut [f32], stream: &Stream, row: u64) {
-    let (key, threshold, scale) = (stream.row_key(row), stream.threshold(), stream.scale());
-    for (group, y) in y.chunks_mut(32).enumerate() {
-        let bits = row_bits(key, group as u32, threshold);
-        for (b, y) in y.iter_mut().enumerate() {
-            *y = if bits >> b & 1 == 1 { *y * scale } else { 0.0 };
+    drop_part(y, stream, row, 0);
+}
+
+/// Drops from a part of a row that begins with a group of 32 columns.
+pub(crate) fn drop_part(y: &mut [f32], stream: &Stream, row: u64, group: u32) {
+    with_simd(Drop {
+        y,
+        key: stream.row_key(row),
+        threshold: stream.threshold(),
+        scale: stream.scale(),
+        group,
+    });
+}
+
+struct Drop<'a> {
+    y: &'a mut [f32],
+    key: [u32; 2],
+    threshold: u16,
+    scale: f32,
+    group: u32,
+}
+
+impl Kernel for Drop<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(self.scale);
+        let n = self.y.len();
+        let y = self.y.as_mut_ptr();
+        let (mut at, mut group) = (0, self.group);
+        while at < n {
+            let mut bits = s.draws(self.key, group, self.threshold);
+            let end = if n - at < 32 { n } else { at + 32 };
+            // SAFETY: `end` is at most the number of values.
+            unsafe {
+                while at + S::LANES <= end {
+                    s.store(y.add(at), s.keep(bits, s.mul(scale, s.load(y.add(at)))));
+                    bits = if S::LANES < 32 { bits >> S::LANES } else { 0 };
+                    at += S::LANES;
+                }
+                if at < end {
+                    let v = s.keep(bits, s.mul(scale, s.load_part(y.add(at), end - at)));
+                    s.store_part(y.add(at), end - at, v);
+                    at = end;
+                }
+            }
+            group += 1;
         }
     }
 }

@@ -16,7 +16,7 @@
 //! alternative heads and unused parameters of the code are not kept; checkpoints that have the latter load
 //! all the same.
 
-use super::mmgcn::{graph_state_key, is_unused_graph_key, side_by_side};
+use super::mmgcn::{graph_state_key, is_unused_graph_key};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, Conversations, InputSpec, Sampling};
 use crate::config::check_range;
@@ -31,6 +31,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality, ModalityMap};
+use trimer_kernels::side_by_side;
 
 static INFO: ModelInfo = ModelInfo {
     id: "mm_dfn",
@@ -339,7 +340,7 @@ impl FusionModel for MmDfn {
         let nodes = dropout(nodes, p, rec);
         let states = self.graph.forward(nodes.clone(), &graph, rec);
         rec.tap("graph.out", &states.clone().unsqueeze_dim(0));
-        let features = side_by_side(Tensor::cat(vec![nodes, states], 1), modalities);
+        let features = side_by_side(nodes, states, modalities);
         let features = relu(dropout(features, p, rec));
         ModelOutput {
             logits: HeadMap {

@@ -31,6 +31,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality, ModalityMap};
+use trimer_kernels::side_by_side;
 
 static INFO: ModelInfo = ModelInfo {
     id: "mmgcn",
@@ -217,7 +218,7 @@ impl FusionModel for Mmgcn {
         let nodes = dropout(nodes, p, rec);
         let states = self.graph.forward(nodes.clone(), &graph, rec);
         rec.tap("graph.out", &states.clone().unsqueeze_dim(0));
-        let features = side_by_side(Tensor::cat(vec![nodes, states], 1), modalities);
+        let features = side_by_side(nodes, states, modalities);
         let features = relu(dropout(features, p, rec));
         ModelOutput {
             logits: HeadMap {
@@ -257,16 +258,6 @@ impl FusionModel for Mmgcn {
 }
 
 const SPEAKER_KEY: &str = "graph_model.speaker_embeddings.weight";
-
-/// The nodes of an utterance in all modalities beside one another.
-///
-/// # Shapes
-/// - `nodes`: `[modality * utterance, feature]`
-/// - result: `[utterance, modality * feature]`
-pub(super) fn side_by_side(nodes: Tensor<2>, modalities: usize) -> Tensor<2> {
-    let [n, _] = nodes.dims();
-    Tensor::cat(nodes.chunk(modalities.max(1).min(n), 0), 1)
-}
 
 /// The name of a parameter in the reference; MM-DFN has the same names.
 pub(super) fn graph_state_key(path: &str) -> String {

@@ -8,7 +8,7 @@ use super::mmsa::{self, HeadsConfig, L2Config, SubnetConfig, Subnets, UnimodalHe
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::error::Result;
-use crate::layers::{Initializer, Mlp, dropout};
+use crate::layers::{Initializer, Mlp};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -183,9 +183,8 @@ impl FusionModel for Mtfn {
         let own = self.heads.forward(&vectors, rec);
         let mut logits = HeadMap::default();
         let mut features = HeadMap::default();
-        if let Some(fused) = mmsa::tensor_fusion(&vectors) {
-            let dropped = dropout(fused.clone(), self.cfg.p_fusion, rec);
-            let o = self.fusion_head.forward(dropped);
+        if let Some(fused) = mmsa::tensor_fusion(&vectors, self.cfg.p_fusion, rec) {
+            let o = self.fusion_head.forward(fused.clone());
             logits.multimodal = Some(mmsa::squash(o, self.cfg.score_range, self.task));
             features.multimodal = Some(fused);
         }

@@ -13,7 +13,7 @@ use super::mmsa::{self, SubnetConfig, Subnets};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::error::Result;
-use crate::layers::{Initializer, Mlp, dropout};
+use crate::layers::{Initializer, Mlp};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -147,10 +147,8 @@ impl FusionModel for Tfn {
         let vectors = self.subnets.forward(batch, rec);
         let mut logits = HeadMap::default();
         let mut features = HeadMap::default();
-        if let Some(fused) = mmsa::tensor_fusion(&vectors) {
-            let o = self
-                .fusion_head
-                .forward(dropout(fused.clone(), self.cfg.p_fusion, rec));
+        if let Some(fused) = mmsa::tensor_fusion(&vectors, self.cfg.p_fusion, rec) {
+            let o = self.fusion_head.forward(fused.clone());
             logits.multimodal = Some(mmsa::squash(o, self.cfg.score_range, self.task));
             features.multimodal = Some(fused);
         }

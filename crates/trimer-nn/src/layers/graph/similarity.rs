@@ -3,6 +3,7 @@
 use super::buckets::Buckets;
 use burn::tensor::{Bool, Tensor, TensorData};
 use std::f64::consts::PI;
+use trimer_kernels::{Links, has_similarity_links, propagate_links, similarity_links};
 
 /// Keeps cosines inside the range where the arc cosine has a slope.
 const SHRINK: f64 = 0.99999;
@@ -37,12 +38,14 @@ pub fn dialogue_rows(lengths: &[usize], copies: usize) -> Vec<Vec<usize>> {
 /// between nodes and learn with them. Nothing else is stored: a block per conversation and modality, and
 /// one number per utterance and pair of modalities.
 #[derive(Debug, Clone)]
-pub struct SimilarityGraph {
-    buckets: Buckets,
-    /// Per group `[member, width, width]`; rows and columns of padding are zero.
-    within: Vec<Tensor<3>>,
-    /// `[node, 1]`: the link to the same utterance, one, two, .. modalities further on.
-    across: Vec<Tensor<2>>,
+pub struct SimilarityGraph(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// For the fused kernels: the weights of all links.
+    Links(Tensor<1>, Links),
+    /// For Burn's own operations.
+    Blocks(Blocks),
 }
 
 impl SimilarityGraph {
@@ -53,6 +56,38 @@ impl SimilarityGraph {
     /// # Shapes
     /// - `x`: `[modality * utterance, feature]`
     pub fn new(x: &Tensor<2>, lengths: &[usize], modalities: usize, across_weight: f64) -> Self {
+        Self(if has_similarity_links(x) {
+            let links = Links::new(lengths, modalities, across_weight);
+            Form::Links(similarity_links(x.clone(), &links), links)
+        } else {
+            Form::Blocks(Blocks::new(x, lengths, modalities, across_weight))
+        })
+    }
+
+    /// `D^-1/2 A D^-1/2 h`.
+    ///
+    /// # Shapes
+    /// - `h` and result: `[node, feature]`
+    pub fn propagate(&self, h: Tensor<2>) -> Tensor<2> {
+        match &self.0 {
+            Form::Links(weights, links) => propagate_links(weights.clone(), h, links),
+            Form::Blocks(blocks) => blocks.propagate(h),
+        }
+    }
+}
+
+/// The graph as rectangles of blocks.
+#[derive(Debug, Clone)]
+struct Blocks {
+    buckets: Buckets,
+    /// Per group `[member, width, width]`; rows and columns of padding are zero.
+    within: Vec<Tensor<3>>,
+    /// `[node, 1]`: the link to the same utterance, one, two, .. modalities further on.
+    across: Vec<Tensor<2>>,
+}
+
+impl Blocks {
+    fn new(x: &Tensor<2>, lengths: &[usize], modalities: usize, across_weight: f64) -> Self {
         let device = x.device();
         let buckets = Buckets::new(&dialogue_rows(lengths, modalities), &device);
         let squares = (x.clone() * x.clone()).sum_dim(1); // [node, 1]
@@ -96,11 +131,7 @@ impl SimilarityGraph {
         }
     }
 
-    /// `D^-1/2 A D^-1/2 h`.
-    ///
-    /// # Shapes
-    /// - `h` and result: `[node, feature]`
-    pub fn propagate(&self, h: Tensor<2>) -> Tensor<2> {
+    fn propagate(&self, h: Tensor<2>) -> Tensor<2> {
         let groups = self.buckets.groups.iter().zip(&self.within);
         let parts = groups.map(|(bucket, weights)| weights.clone().matmul(bucket.any_in(&h)));
         let within = self.buckets.join(parts.collect());
@@ -184,8 +215,10 @@ mod tests {
                 .map(|i| (0..nodes).map(|j| weight(i, j)).sum())
                 .collect();
             let x = Tensor::from_data(TensorData::new(values.clone(), [nodes, dim]), &device);
-            let ours = SimilarityGraph::new(&x, &lengths, modalities, across).propagate(x);
-            for (at, ours) in to_vec(ours).into_iter().enumerate() {
+            let graph = SimilarityGraph::new(&x, &lengths, modalities, across);
+            let blocks = Blocks::new(&x, &lengths, modalities, across);
+            let both = [graph.propagate(x.clone()), blocks.propagate(x)].map(to_vec);
+            for (at, ours) in both.iter().flat_map(|sums| sums.iter().enumerate()) {
                 let (i, d) = (at / dim, at % dim);
                 let expected: f64 = (0..nodes)
                     .map(|j| {
@@ -193,7 +226,7 @@ mod tests {
                             / (degree[i] * degree[j]).sqrt()
                     })
                     .sum();
-                assert!((f64::from(ours) - expected).abs() < 1e-5);
+                assert!((f64::from(*ours) - expected).abs() < 1e-5);
             }
         }
     }

@@ -62,16 +62,21 @@ pub fn turn_nodes(
         else {
             continue;
         };
-        let projected = tower.linear.forward_sequence(sequence.values.clone());
-        let projection = conversations.unpad(projected.clone());
-        let context = match &tower.context {
-            None => projection.clone(),
-            Some(context) => {
-                let mask = mask_padding.then_some(&sequence.pad_mask);
-                conversations.unpad(context.forward(projected, mask, rec).states)
+        let values = sequence.values.clone();
+        nodes.push(match &tower.context {
+            // Half of a batch may be padding, and these features are the widest.
+            None => {
+                let projection = tower.linear.forward(conversations.unpad(values));
+                (projection.clone(), projection)
             }
-        };
-        nodes.push((projection, context));
+            Some(context) => {
+                let projected = tower.linear.forward_sequence(values);
+                let projection = conversations.unpad(projected.clone());
+                let mask = mask_padding.then_some(&sequence.pad_mask);
+                let states = context.forward(projected, mask, rec).states;
+                (projection, conversations.unpad(states))
+            }
+        });
     }
     nodes
 }

@@ -22,6 +22,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Modality, ModalityMap};
+use trimer_kernels::outer;
 
 /// The order in which the reference joins the modalities.
 const ORDER: [Modality; 3] = [Modality::Audio, Modality::Vision, Modality::Text];
@@ -302,17 +303,21 @@ pub(super) fn with_one(h: Tensor<2>) -> Tensor<2> {
 }
 
 /// The outer product of all vectors, each with a constant one, flattened with the last modality
-/// running fastest. `[Zadeh2017] eq. 2`
+/// running fastest, and dropout with probability `p` on it. `[Zadeh2017] eq. 2`
 ///
 /// # Shapes
 /// - result: `[batch, (1 + width) (1 + width) ..]`
-pub(super) fn tensor_fusion(vectors: &Vectors) -> Option<Tensor<2>> {
-    in_order(vectors)
-        .map(|(_, h)| with_one(h))
-        .reduce(|left, right| {
-            let ([batch, a], [_, b]) = (left.dims(), right.dims());
-            (left.reshape([batch, a, 1]) * right.reshape([batch, 1, b])).reshape([batch, a * b])
-        })
+pub(super) fn tensor_fusion(vectors: &Vectors, p: f64, rec: &mut Recorder) -> Option<Tensor<2>> {
+    let mut all: Vec<Tensor<2>> = in_order(vectors).map(|(_, h)| with_one(h)).collect();
+    let last = all.pop()?;
+    let first = all.into_iter().reduce(|a, b| outer(a, b, None));
+    Some(match first {
+        None => dropout(last, p, rec),
+        Some(first) => {
+            let drops = rec.is_training() && p > 0.0;
+            outer(first, last, drops.then(|| (p, rec.next_seed())))
+        }
+    })
 }
 
 /// Width of [`tensor_fusion`].
@@ -431,7 +436,7 @@ mod tests {
             audio: vector([3.0]),
             vision: vector([5.0]),
         };
-        let z = tensor_fusion(&vectors).unwrap();
+        let z = tensor_fusion(&vectors, 0.5, &mut Recorder::eval()).unwrap();
         assert_eq!(to_vec(z), [1.0, 2.0, 5.0, 10.0, 3.0, 6.0, 15.0, 30.0]);
     }
 

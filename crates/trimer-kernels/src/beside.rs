@@ -1,0 +1,130 @@
+//! Features of two matrices side by side, and those of several sets of rows.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Dispatch, Flex, TensorMetadata};
+use burn::tensor::{Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::extension::{KernelOps, contiguous, tensor, values};
+use crate::path::fused;
+use crate::plain;
+use crate::pool::Buffer;
+
+/// Values that a task copies, about.
+const TASK: usize = 1 << 15;
+
+/// The rows of `left` and `right` beside one another; with several `sets` of rows, one set below the other, those of all
+/// sets beside one another as well: `[l_1 r_1 l_2 r_2 ..]`.
+///
+/// # Shapes
+/// - `left`: `[sets n, a]`, `right`: `[sets n, b]`
+/// - result: `[n, sets (a + b)]`
+///
+/// # Panics
+/// If the rows differ in number, or are no whole number of sets.
+pub fn side_by_side(left: Tensor<2>, right: Tensor<2>, sets: usize) -> Tensor<2> {
+    let ([rows, _], [others, _]) = (left.dims(), right.dims());
+    assert_eq!(rows, others, "rows side by side");
+    assert!(
+        sets > 0 && rows.is_multiple_of(sets),
+        "{rows} rows in {sets} sets"
+    );
+    let empty = left.shape().num_elements() == 0 || right.shape().num_elements() == 0;
+    if !fused(&left) || !fused(&right) || empty {
+        return plain::side_by_side(left, right, sets);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::fused_side_by_side(
+        left.into_dispatch(),
+        right.into_dispatch(),
+        sets,
+    ))
+}
+
+pub(crate) fn infer(left: FlexTensor, right: FlexTensor, sets: usize) -> FlexTensor {
+    run(&[left, right].map(contiguous), sets)
+}
+
+fn run(parts: &[FlexTensor; 2], sets: usize) -> FlexTensor {
+    let [left, right] = parts.each_ref().map(values);
+    let [a, b] = parts.each_ref().map(|x| x.shape()[1]);
+    let n = parts[0].shape()[0] / sets;
+    let width = sets * (a + b);
+    let mut out = Buffer::take(n * width);
+    let rows = (TASK / width).max(1);
+    out.par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(task, out)| {
+            for (i, out) in out.chunks_mut(width).enumerate() {
+                for (set, out) in out.chunks_mut(a + b).enumerate() {
+                    let row = set * n + task * rows + i;
+                    out[..a].copy_from_slice(&left[row * a..][..a]);
+                    out[a..].copy_from_slice(&right[row * b..][..b]);
+                }
+            }
+        });
+    tensor(out, Shape::from([n, width]))
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    widths: [usize; 2],
+    sets: usize,
+}
+
+#[derive(Debug)]
+struct SideBySideBackward;
+
+impl Backward<Flex, 2> for SideBySideBackward {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dout = contiguous(grads.consume::<Flex>(&ops.node));
+        let State { widths, sets } = ops.state;
+        let [n, width] = [dout.shape()[0], dout.shape()[1]];
+        let dout = values(&dout);
+        let starts = [0, widths[0]];
+        for ((parent, part), start) in ops.parents.into_iter().zip(widths).zip(starts) {
+            let Some(node) = parent else { continue };
+            let mut gradient = Buffer::take(sets * n * part);
+            let rows = (TASK / part).max(1);
+            gradient
+                .par_chunks_mut(rows * part)
+                .enumerate()
+                .for_each(|(task, gradient)| {
+                    for (i, gradient) in gradient.chunks_mut(part).enumerate() {
+                        let row = task * rows + i;
+                        let at = row % n * width + row / n * (width / sets) + start;
+                        gradient.copy_from_slice(&dout[at..at + part]);
+                    }
+                });
+            let shape = Shape::from([sets * n, part]);
+            grads.register::<Flex>(node.id, tensor(gradient, shape));
+        }
+    }
+}
+
+pub(crate) fn record<C: CheckpointStrategy>(
+    left: FloatTensor<Autodiff<Flex, C>>,
+    right: FloatTensor<Autodiff<Flex, C>>,
+    sets: usize,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [left.node(), right.node()];
+    let parts = [left, right].map(|t| contiguous(t.into_primitive()));
+    let out = run(&parts, sets);
+    match SideBySideBackward
+        .prepare::<C>(nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(prep) => {
+            let widths = parts.map(|x| x.shape()[1]);
+            prep.finish(State { widths, sets }, out)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(out),
+    }
+}
