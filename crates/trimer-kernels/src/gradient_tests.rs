@@ -210,7 +210,9 @@ fn similarities(x: &[f64], lengths: &[usize], modalities: usize, across: f64) ->
         links.extend((0..nodes).map(|i| (i, ahead(i), across * weight(i, ahead(i)))));
     }
     let mut degree = vec![0.0; nodes];
-    links.iter().for_each(|(i, _, w)| degree[*i] += w);
+    for (i, _, w) in &links {
+        degree[*i] += w;
+    }
     links
         .into_iter()
         .map(|(i, j, w)| [i as f64, j as f64, w / (degree[i] * degree[j]).sqrt()])

@@ -4,6 +4,7 @@
 //! Models are shrunk by the names of their keys (`subjects::tiny`), so that all of this takes
 //! seconds.
 
+mod owners;
 mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +18,13 @@ use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
 use trimer::nn::corrupt::{Corruption, subsets};
 use trimer::nn::data::Normaliser;
-use trimer::nn::models::{AnyModel, Owner};
+use trimer::nn::models::AnyModel;
 use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
 use trimer::nn::train::Overrides;
 use trimer::nn::train::checkpoint;
 use trimer::nn::train::config::TrainConfig;
 use trimer::nn::train::objective::Objective;
-use trimer::nn::weights::{gradients, map_parameters, parameter_count, parameters};
+use trimer::nn::weights::{gradients, parameter_count, parameters};
 use trimer::nn::{
     Batch, Conversations, FusionModel, MODELS, ModelConfig, NnError, Recorder, Sequence, Task,
 };
@@ -475,85 +476,6 @@ fn a_configuration_survives_a_file_and_unknown_keys_are_refused() {
             "{}",
             subject.name
         );
-    }
-}
-
-/// Where a model declares that a modality owns parameters, that modality's data must pass through
-/// them: with those parameters at zero nothing of the modality reaches any output. And where a
-/// tower's features hang on its own modality alone, no parameter of another modality may have a
-/// part in them.
-#[test]
-fn declared_owners_are_the_probed_ones() {
-    let device = Device::flex();
-    for subject in subjects() {
-        let model = build(&subject, CLASSES, &device);
-        let paths: Vec<String> = parameters(&model).into_keys().collect();
-        let first = batch(&subject, 1, 0.0, &device);
-        for modality in reads(&subject).iter() {
-            let owner = Owner::Modality(modality);
-            if !paths.iter().any(|p| model.owner_of(p) == owner) {
-                println!("{}: nothing belongs to {modality}", subject.name);
-                continue;
-            }
-            let deaf = map_parameters(model.clone(), |path, value| {
-                if model.owner_of(path) == owner {
-                    value.zeros_like()
-                } else {
-                    value
-                }
-            });
-            let second = with_other(&first, &batch(&subject, 2, 0.0, &device), modality);
-            assert_near(
-                &format!("{}: {modality} gets past its own parameters", subject.name),
-                &logits(&deaf, &first),
-                &logits(&deaf, &second),
-            );
-        }
-        if !is_fitted_at_once(&subject) {
-            towers_are_their_own(&subject);
-        }
-    }
-}
-
-/// `a` with the features of one modality of `b`.
-fn with_other(a: &Batch, b: &Batch, modality: Modality) -> Batch {
-    let mut mixed = a.clone();
-    let mut sequence = b.sequences.get(modality).clone();
-    if let (Some(new), Some(old)) = (&mut sequence, a.sequences.get(modality)) {
-        new.pad_mask.clone_from(&old.pad_mask);
-    }
-    *mixed.sequences.get_mut(modality) = sequence;
-    mixed
-}
-
-fn towers_are_their_own(subject: &Subject) {
-    let device = Device::flex().autodiff();
-    let model = build(subject, CLASSES, &device);
-    let first = batch(subject, 1, 0.0, &device);
-    let second = batch(subject, 2, 0.0, &device);
-    for modality in reads(subject).iter() {
-        let head = Head::from(modality);
-        let features = |b: &Batch| forward(&model, b).features.get(head).clone();
-        let Some(own) = features(&first) else {
-            continue;
-        };
-        let others = reads(subject).iter().filter(|m| *m != modality);
-        let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
-        if features(&mixed).map(|f| values(&f)) != Some(values(&own)) {
-            println!(
-                "{}: the features of {modality} hang on other modalities",
-                subject.name
-            );
-            continue;
-        }
-        for (path, grad) in gradients(&model, own.sum().backward()) {
-            let foreign = matches!(model.owner_of(&path), Owner::Modality(m) if m != modality);
-            assert!(
-                !foreign || values(&grad).iter().all(|g| *g == 0.0),
-                "{}: `{path}` has a part in the features of {modality}",
-                subject.name
-            );
-        }
     }
 }
 

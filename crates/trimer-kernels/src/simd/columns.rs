@@ -10,22 +10,21 @@ pub(crate) const WIDTH: usize = 16;
 #[inline(always)]
 pub(crate) fn load(x: &[f32], at: usize, n: usize) -> [f32; WIDTH] {
     let x = &x[at..at + n];
-    match x.first_chunk::<WIDTH>() {
-        Some(whole) => *whole,
-        None => {
-            let mut part = [0.0; WIDTH];
-            each!(i in n => part[i] = x[i]);
-            part
-        }
+    if let Some(whole) = x.first_chunk::<WIDTH>() {
+        return *whole;
     }
+    let mut part = [0.0; WIDTH];
+    each!(i in n => part[i] = x[i]);
+    part
 }
 
 #[inline(always)]
 pub(crate) fn store(x: &mut [f32], at: usize, n: usize, values: &[f32; WIDTH]) {
     let x = &mut x[at..at + n];
-    match x.first_chunk_mut::<WIDTH>() {
-        Some(whole) => *whole = *values,
-        None => each!(i in n => x[i] = values[i]),
+    if let Some(whole) = x.first_chunk_mut::<WIDTH>() {
+        *whole = *values;
+    } else {
+        each!(i in n => x[i] = values[i]);
     }
 }
 

@@ -1,6 +1,10 @@
 //! The kernels on plain slices.
+#![allow(
+    clippy::inline_always,
+    reason = "a kernel must end up in the one function that enables the instructions, see `simd`"
+)]
 
-use std::f32::consts::PI;
+use std::f32::consts::{FRAC_PI_2, PI};
 
 use rayon::prelude::*;
 
@@ -17,7 +21,7 @@ const SHRUNK: f32 = 1e-5;
 const TINY: f32 = 1e-12;
 /// `arccos(x) = sqrt(1 - x) Σ c_i x^i` on 0..=1, to 2e-8. `[Abramowitz & Stegun 1964] 4.4.46`
 const ARC: [f32; 8] = [
-    1.570_796_3,
+    FRAC_PI_2,
     -0.214_598_8,
     0.088_978_99,
     -0.050_174_305,
@@ -41,7 +45,7 @@ pub(crate) struct Saved {
 }
 
 /// Cuts a slice into consecutive pieces.
-fn pieces<'a>(mut x: &'a mut [f32], sizes: impl Iterator<Item = usize>) -> Vec<&'a mut [f32]> {
+fn pieces(mut x: &mut [f32], sizes: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
     sizes
         .map(|size| {
             let (piece, rest) = std::mem::take(&mut x).split_at_mut(size);

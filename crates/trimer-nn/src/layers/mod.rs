@@ -17,14 +17,13 @@ mod mlp;
 mod pooling;
 mod positional;
 mod recurrent;
+mod residual_head;
 mod transformer_block;
 pub mod turns;
 
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use attention_tap::{ATTENTION, Keys, tap_attention};
 pub use batch_norm::BatchNorm1d;
-mod residual_head;
-
 pub use conv1d::Conv1d;
 pub use crossmodal::{CrossmodalConfig, CrossmodalEncoder, EncoderLayer};
 pub use dropout::{drop_path, dropout};

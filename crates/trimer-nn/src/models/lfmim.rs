@@ -17,6 +17,7 @@
 //! Deviation: parameters of the released model that never reach its output (`t2m`, `v2m`, `fc_vtom`,
 //! `proj_*`, `pe_*`, `me`) are not kept; checkpoints that have them load all the same.
 
+use super::checks::check_two_modalities;
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
 use crate::batch::{Batch, InputSpec, Sampling, Sequence};
 use crate::config::check_range;
@@ -185,14 +186,7 @@ impl ModelConfigOf for LfmimConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        let present = input.modalities();
-        if present.len() < 2 {
-            return Err(NnError::Corpus {
-                reason: format!("`lfmim` needs at least two modalities, the input has `{present}`"),
-                hint: "add a modality to `data.modalities`, or to the corpus".into(),
-            });
-        }
-        Ok(())
+        check_two_modalities("lfmim", input)
     }
 
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {

@@ -8,6 +8,7 @@
 //! | sub-networks | sec. 5.2 | [`mmsa::Subnets`] |
 //! | low-rank fusion with modality-specific factors | eq. 8, 9 | [`mmsa::LowRankFusion`] |
 
+use super::checks::check_two_modalities;
 use super::mmsa::{self, LowRankFusion, SubnetConfig, Subnets};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
@@ -100,7 +101,7 @@ impl ModelConfigOf for LmfConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        mmsa::check_modalities("lmf", input)
+        check_two_modalities("lmf", input)
     }
 
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {

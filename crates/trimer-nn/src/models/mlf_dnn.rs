@@ -4,6 +4,7 @@
 //! deviations: `docs/models/mlf_dnn.md`. The weights of the four losses are the trainer's
 //! (`train.beta`).
 
+use super::checks::check_two_modalities;
 use super::mmsa::{self, HeadsConfig, L2Config, SubnetConfig, Subnets, UnimodalHeads};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
@@ -130,7 +131,7 @@ impl ModelConfigOf for MlfDnnConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        mmsa::check_modalities("mlf_dnn", input)
+        check_two_modalities("mlf_dnn", input)
     }
 
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {

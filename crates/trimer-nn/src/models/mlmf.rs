@@ -4,6 +4,7 @@
 //! deviations: `docs/models/mlmf.md`. The weights of the four losses are the trainer's
 //! (`train.beta`).
 
+use super::checks::check_two_modalities;
 use super::mmsa::{
     self, HeadsConfig, L2Config, LowRankFusion, SubnetConfig, Subnets, UnimodalHeads,
 };
@@ -131,7 +132,7 @@ impl ModelConfigOf for MlmfConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        mmsa::check_modalities("mlmf", input)
+        check_two_modalities("mlmf", input)
     }
 
     fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {

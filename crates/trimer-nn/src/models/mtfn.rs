@@ -4,6 +4,7 @@
 //! deviations: `docs/models/mtfn.md`. The weights of the four losses are the trainer's
 //! (`train.beta`).
 
+use super::checks::check_two_modalities;
 use super::mmsa::{self, HeadsConfig, L2Config, SubnetConfig, Subnets, UnimodalHeads};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
@@ -134,7 +135,7 @@ impl ModelConfigOf for MtfnConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        mmsa::check_modalities("mtfn", input)?;
+        check_two_modalities("mtfn", input)?;
         mmsa::check_fused_width(&self.subnets, input)
     }
 

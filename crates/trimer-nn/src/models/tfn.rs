@@ -9,6 +9,7 @@
 //! | tensor fusion | eq. 1, 2 | `mmsa::tensor_fusion` |
 //! | inference sub-network, range of scores | sec. 4.3 | [`Tfn::forward`] |
 
+use super::checks::check_two_modalities;
 use super::mmsa::{self, SubnetConfig, Subnets};
 use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
 use crate::batch::{Batch, InputSpec, Sampling};
@@ -105,7 +106,7 @@ impl ModelConfigOf for TfnConfig {
     }
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
-        mmsa::check_modalities("tfn", input)?;
+        check_two_modalities("tfn", input)?;
         mmsa::check_fused_width(&self.subnets, input)
     }
 

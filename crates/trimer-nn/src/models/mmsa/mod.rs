@@ -118,18 +118,6 @@ pub(super) fn check_dropout(key: &str, p: f64) -> Result<()> {
     check_range(&format!("model.{key}"), p, 0.0, 0.95)
 }
 
-/// Refuses an input with nothing to fuse.
-pub(super) fn check_modalities(id: &str, input: &InputSpec) -> Result<()> {
-    let present = input.modalities();
-    if present.len() < 2 {
-        return Err(NnError::Corpus {
-            reason: format!("`{id}` needs at least two modalities, the input has `{present}`"),
-            hint: "add a modality to `data.modalities`, or to the corpus".into(),
-        });
-    }
-    Ok(())
-}
-
 /// Frames that the models read at most: nothing is cut in MMSA, so long enough for its corpora.
 pub(super) fn default_input() -> (ModalityMap<usize>, ModalityMap<Sampling>) {
     let lengths = ModalityMap {

@@ -233,10 +233,6 @@ impl FusionModel for Mult {
         }
     }
 
-    fn owner_of(&self, path: &str) -> Owner {
-        Owner::from_prefix(path)
-    }
-
     fn state_key(&self, path: &str) -> String {
         let named = |m: Modality| match m {
             Modality::Text => 'l',
