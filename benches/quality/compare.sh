@@ -8,9 +8,10 @@
 # OUT        a directory for corpora, runs and tables
 # PART       synth, labels, mosi, mosi-score, ravdess, ravdess-refit; all of them by default
 #
-# Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
+# Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`),
+# SYNTH and LABELS (utterances of the synthetic corpora, 2000 and 4000).
 #
-# labels         LFMIM with labels per modality against LFMIM-ML and each modality alone, on 4,000 utterances
+# labels         LFMIM with labels per modality against LFMIM-ML and each modality alone, on LABELS utterances
 # ravdess        trains on 12 actors, keeps the epoch that was best on 4 others, judges on the last 4
 # ravdess-refit  the same recipes, trained on those 16 actors to the last epoch: nothing is left to select on.
 #                This is how the linear baseline of 0.651 was made.
@@ -34,8 +35,9 @@ for part in "${@:-synth labels mosi mosi-score ravdess ravdess-refit}"; do
             compare synth synth synth lfmim --corpus "$out/corpora/synth"
             ;;
         labels)
-            synthetic synth-4000 --utterances 4000
-            compare labels synth_labels synth lfmim --corpus "$out/corpora/synth-4000"
+            n=${LABELS:-4000}
+            synthetic "synth-$n" --utterances "$n"
+            compare labels synth_labels synth lfmim --corpus "$out/corpora/synth-$n"
             ;;
         mosi)
             corpus mosi mosi 1

@@ -1,8 +1,9 @@
 //! Fused CPU operations of Trimer, each beside its plain composition.
 //!
 //! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
-//! [`layer_norm()`] and [`recurrent()`] run hand-written kernels with hand-written gradients; on every other backend, and after
-//! [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations. Both forms take the same dropout
+//! [`layer_norm()`], [`recurrent()`] and the smaller ones beside them run hand-written kernels with hand-written gradients;
+//! on every other backend, and after [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations
+//! (of [`similarity_links`] where the graph is made, since it needs rectangles of blocks). Both forms take the same dropout
 //! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
 //!
 //! Three things make the difference on a CPU: buffers that are used again from step to step instead of being taken from
