@@ -6,7 +6,7 @@
 #
 # EXPORT_PY  the script that writes MOSI and MELD in the `folder` layout (it needs NumPy)
 # OUT        a directory for corpora, runs and tables
-# PART       mosi, mosi-plugins, meld, synth, widths (CMATH at five widths); all of them by default
+# PART       mosi, mosi-scores, mosi-plugins, meld, synth, widths (CMATH at five widths); all of them by default
 #
 # Environment: TRIMER (target/release/trimer), PYTHON (python3), SEEDS (3), FLAGS (more flags of `trimer compare`).
 set -euo pipefail
@@ -30,12 +30,17 @@ pairs() { # NAME
     } >"$dir/pairs.md"
 }
 
-for part in "${@:-mosi mosi-plugins meld synth widths}"; do
+for part in "${@:-mosi mosi-scores mosi-plugins meld synth widths}"; do
     for one in $part; do
         case $one in
         mosi)
             corpus mosi_dialogue mosi_dialogue
             compare mosi mosi_dialogue mosi_dialogue utterance_mlp --corpus "$out/corpora/mosi_dialogue"
+            ;;
+        mosi-scores)
+            corpus mosi_dialogue mosi_dialogue
+            compare mosi-scores mosi_dialogue_scores mosi_dialogue_scores utterance_mlp \
+                --corpus "$out/corpora/mosi_dialogue" --metric acc2_has0
             ;;
         mosi-plugins)
             corpus mosi_dialogue mosi_dialogue

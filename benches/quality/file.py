@@ -27,6 +27,7 @@ UTTERANCES = {
 }
 CONVERSATIONS = {
     "mosi": ("CMU-MOSI, a video is a conversation", ["accuracy", "weighted_f1"]),
+    "mosi-scores": ("the same, trained on scores", ["acc2_has0", "mae", "pearson"]),
     "mosi-plugins": ("the same, text and audio", ["accuracy", "weighted_f1"]),
     "meld": ("MELD dev, seven classes, text", ["weighted_f1", "accuracy"]),
     "synth": ("synthetic conversations", ["accuracy", "weighted_f1"]),

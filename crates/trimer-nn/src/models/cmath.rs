@@ -41,7 +41,7 @@ static INFO: ModelInfo = ModelInfo {
     title: "Cross-Modality Augmented Transformer with Hierarchical Variational Distillation (reconstruction)",
     level: "conversation",
     modalities: &["text", "audio", "vision"],
-    tasks: &["classification"],
+    tasks: &["classification", "regression"],
     citation: "Zhu et al., CMATH: Cross-Modality Augmented Transformer with Hierarchical Variational Distillation for Multimodal Emotion Recognition in Conversation, arXiv 2411.10060, 2024",
     reconstruction: true,
     presets: &["iemocap", "meld"],
@@ -538,7 +538,12 @@ impl Cmath {
                 cfg.lambda_distribution,
                 sum(&mut { distribution }),
             ),
-            ("logit", cfg.lambda_logit, sum(&mut { logit })),
+            (
+                "logit",
+                cfg.lambda_logit,
+                // Deviation: a score is no distribution that could be taught.
+                sum(&mut { logit }).filter(|_| coarse.dims()[1] > 1),
+            ),
         ]
         .into_iter()
         .filter(|(_, weight, _)| *weight > 0.0)

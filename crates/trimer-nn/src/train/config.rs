@@ -746,17 +746,24 @@ fn check_turns(data: &DataConfig) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a model that cannot learn yes/no labels: it would answer with its initial values.
+/// Refuses a model that cannot learn what is asked for.
 fn check_task(model: &ModelConfig, task: Task) -> Result<()> {
     let info = model.info();
-    if matches!(task, Task::MultiBinary { .. }) && !info.tasks.contains(&"binary") {
-        return Err(NnError::Corpus {
-            reason: format!("`{}` does not learn several yes/no labels", info.id),
-            hint: "choose a model with the task `binary`; `trimer models ID` tells a model's tasks"
-                .into(),
-        });
+    if info.tasks.contains(&task.name()) {
+        return Ok(());
     }
-    Ok(())
+    let what = match task {
+        Task::Classification { .. } => "classes",
+        Task::Regression => "scores",
+        Task::MultiBinary { .. } => "several yes/no labels",
+    };
+    Err(NnError::Corpus {
+        reason: format!("`{}` does not learn {what}", info.id),
+        hint: format!(
+            "choose a model with the task `{}`; `trimer models ID` tells a model's tasks",
+            task.name()
+        ),
+    })
 }
 
 /// Refuses to start a run whose selection could never choose an epoch.
