@@ -6,6 +6,8 @@
 
 mod kernel;
 pub(crate) mod op;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
