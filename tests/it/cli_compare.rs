@@ -128,6 +128,27 @@ fn rows_become_tables_in_every_format_and_equal_settings_are_trained_once() {
     let protocol = json(&at.join("out/runs/lfmim/protocol.json"));
     let opened = protocol["test_opened"].as_array().unwrap();
     assert_eq!(opened.last().unwrap()["by"], "compare");
+
+    // More seeds are added to those that are there.
+    let more = line.replace("--seeds 2", "--seeds 3");
+    assert_ne!(more, line);
+    trimer(at, &more).ok();
+    let after = fs::metadata(at.join("out/runs/lfmim/seed-1/last.safetensors")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+    let three = results(&at.join("out"));
+    for (row, longer) in rows.iter().zip(three["rows"].as_array().unwrap()) {
+        let values = |row: &serde_json::Value| row["values"][0].as_array().unwrap().clone();
+        assert_eq!(longer["seeds"], 3);
+        assert_eq!(values(longer)[..2], values(row)[..]);
+    }
+    let protocol = json(&at.join("out/runs/lfmim/protocol.json"));
+    let opened = protocol["test_opened"].as_array().unwrap();
+    assert!(
+        opened.iter().any(|o| o["by"] == "adding seeds: 3"),
+        "{opened:?}"
+    );
+    // Fewer are not what was trained.
+    trimer(at, &line).says(&["other settings"]);
 }
 
 #[test]

@@ -204,11 +204,6 @@ impl RunDir {
 
     fn write_beginnings(&self, environment: &serde_json::Value) -> Result<()> {
         let train = &self.config.train;
-        let text = toml::to_string(&self.config).map_err(|e| NnError::Run {
-            path: self.path.clone(),
-            reason: e.to_string(),
-            hint: "please report this".into(),
-        })?;
         self.write(ENVIRONMENT, &pretty(environment))?;
         let selected_by = match train.select {
             Select::Best => {
@@ -229,6 +224,15 @@ impl RunDir {
         };
         self.write(PROTOCOL, &pretty(&protocol))?;
         // Last: a directory with a configuration is a run.
+        self.write_config()
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let text = toml::to_string(&self.config).map_err(|e| NnError::Run {
+            path: self.path.clone(),
+            reason: e.to_string(),
+            hint: "please report this".into(),
+        })?;
         self.write(CONFIG, &text)
     }
 
@@ -263,6 +267,33 @@ impl RunDir {
             path: path.to_owned(),
             config,
         })
+    }
+
+    /// The same run with `seeds`, of which it has the first ones; the others are to be trained.
+    ///
+    /// Where test was opened before, the protocol says that seeds were added after that.
+    ///
+    /// # Errors
+    /// When the run's seeds are not the first of `seeds`, or a file cannot be written.
+    pub fn with_more_seeds(mut self, seeds: &[u64]) -> Result<Self> {
+        let Some(new) = seeds.strip_prefix(self.config.seeds.as_slice()) else {
+            return Err(NnError::Run {
+                path: self.path,
+                reason: format!(
+                    "it has the seeds {:?}, not the first of {seeds:?}",
+                    self.config.seeds
+                ),
+                hint: "name the seeds that it has first".into(),
+            });
+        };
+        let _lock = lock(&self)?;
+        if !self.protocol()?.test_opened.is_empty() {
+            let new: Vec<String> = new.iter().map(u64::to_string).collect();
+            self.note_test_opened(&format!("adding seeds: {}", new.join(", ")))?;
+        }
+        self.config.seeds = seeds.to_vec();
+        self.write_config()?;
+        Ok(self)
     }
 
     /// The directory of a seed.

@@ -96,6 +96,13 @@ fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir
     if known == unit.config {
         return Ok(run);
     }
+    let wanted = &unit.config.seeds;
+    if wanted.len() > known.seeds.len() && wanted.starts_with(&known.seeds) {
+        known.seeds.clone_from(wanted);
+        if known == unit.config {
+            return run.with_more_seeds(wanted);
+        }
+    }
     Err(NnError::Run {
         path: unit.path.clone(),
         reason: "it was trained with other settings, seeds or data than are asked for now".into(),
