@@ -20,6 +20,7 @@ import shutil
 UTTERANCES = {
     "synth": ("synthetic, a label per modality", ["accuracy", "weighted_f1"]),
     "labels": ("synthetic, 4,000 utterances", ["accuracy", "weighted_f1"]),
+    "labels-10000": ("synthetic, 10,000 utterances", ["accuracy", "weighted_f1"]),
     "mosi": ("CMU-MOSI, two classes", ["accuracy", "weighted_f1"]),
     "mosi-score": ("CMU-MOSI, scores", ["mae", "pearson", "acc2_non0"]),
     "ravdess": ("RAVDESS, epoch chosen on valid", ["accuracy", "uar"]),
