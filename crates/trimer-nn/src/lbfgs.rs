@@ -130,8 +130,8 @@ pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
     let (xs, ys) = (x.as_chunks::<4>(), y.as_chunks::<4>());
     let mut lanes = [0.0; 4];
     for (x, y) in xs.0.iter().zip(ys.0) {
-        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
+        for i in 0..4 {
+            lanes[i] += x[i] * y[i];
         }
     }
     let rest: f64 = xs.1.iter().zip(ys.1).map(|(x, y)| x * y).sum();

@@ -18,6 +18,7 @@ use crate::weights::{map_parameters, to_vec};
 use burn::module::{Module, RunningState};
 use burn::tensor::{Bool, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 
 static INFO: ModelInfo = ModelInfo {
@@ -415,6 +416,9 @@ fn moments(x: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
     (mean.iter().map(|x| *x as f32).collect(), scale)
 }
 
+/// Rows that are summed on one thread.
+const TOGETHER: usize = 512;
+
 /// A penalised linear problem over standardised rows; the unknowns are the weight `[outputs, width]`
 /// and the bias `[outputs]`, one after the other.
 #[derive(Debug)]
@@ -439,15 +443,26 @@ impl Problem<'_> {
         start
     }
 
-    /// `Σ loss + penalty/2 ‖weight‖²`, with its gradient.
-    fn value(&self, unknowns: &[f64], gradient: &mut [f64]) -> f64 {
+    /// `Σ loss` over some rows, with its gradient. Halves are computed at the same time, and always the same ones, so
+    /// that the sums do not hang on the number of threads.
+    fn losses(&self, rows: Range<usize>, unknowns: &[f64], gradient: &mut [f64]) -> f64 {
         let (width, outputs) = (self.width, self.outputs);
+        if rows.len() > TOGETHER {
+            let middle = rows.start + (rows.len() / 2).next_multiple_of(TOGETHER);
+            let mut other = vec![0.0; gradient.len()];
+            let (first, second) = trimer_kernels::join(
+                || self.losses(rows.start..middle, unknowns, gradient),
+                || self.losses(middle..rows.end, unknowns, &mut other),
+            );
+            add(gradient, 1.0, &other);
+            return first + second;
+        }
         let (weight, bias) = unknowns.split_at(outputs * width);
-        gradient.fill(0.0);
         let (dweight, dbias) = gradient.split_at_mut(outputs * width);
         let mut sum = 0.0;
         let mut error = vec![0.0; outputs];
-        for (i, row) in self.x.chunks(width).enumerate() {
+        let x = &self.x[rows.start * width..rows.end * width];
+        for (i, row) in rows.zip(x.chunks(width)) {
             for ((error, weight), bias) in error.iter_mut().zip(weight.chunks(width)).zip(bias) {
                 *error = dot(weight, row) + bias;
             }
@@ -461,6 +476,15 @@ impl Problem<'_> {
                 *dbias += error;
             }
         }
+        sum
+    }
+
+    /// `Σ loss + penalty/2 ‖weight‖²`, with its gradient.
+    fn value(&self, unknowns: &[f64], gradient: &mut [f64]) -> f64 {
+        gradient.fill(0.0);
+        let sum = self.losses(0..self.x.len() / self.width, unknowns, gradient);
+        let of_weight = self.outputs * self.width;
+        let (weight, dweight) = (&unknowns[..of_weight], &mut gradient[..of_weight]);
         add(dweight, self.penalty, weight);
         sum + 0.5 * self.penalty * dot(weight, weight)
     }
@@ -501,6 +525,35 @@ mod tests {
         [4.0, 2.0],
         [5.0, -0.5],
     ];
+
+    #[test]
+    fn many_rows_are_summed_like_one_after_another() {
+        let n = 3 * TOGETHER + 7;
+        let x: Vec<f64> = (0..2 * n).map(|i| (i as f64 * 0.7).sin()).collect();
+        let classes: Vec<u32> = (0..n).map(|i| (i % 3) as u32).collect();
+        let problem = Problem {
+            x: &x,
+            width: 2,
+            outputs: 3,
+            classes: &classes,
+            scores: &[],
+            penalty: 0.0,
+            task: Task::Classification { n_classes: 3 },
+        };
+        let unknowns = [0.3, -0.2, 0.1, 0.5, -0.4, 0.7, 0.01, -0.02, 0.03];
+        let (mut together, mut alone) = (vec![0.0; 9], vec![0.0; 9]);
+        let sum = problem.losses(0..n, &unknowns, &mut together);
+        let one_by_one: f64 = (0..n)
+            .map(|i| problem.losses(i..i + 1, &unknowns, &mut alone))
+            .sum();
+        assert!((sum - one_by_one).abs() < 1e-9 * sum);
+        for (a, b) in together.iter().zip(&alone) {
+            assert!(
+                (a - b).abs() < 1e-9 * n as f64,
+                "{together:?} and {alone:?}"
+            );
+        }
+    }
 
     fn fitted(task: Task, c: f64) -> Logistic {
         let device = Device::flex();
