@@ -1,15 +1,15 @@
 //! Which modality a parameter belongs to, what layers report of their inputs, and which sets of modalities a model takes.
 
 use super::subjects::{
-    CLASSES, N, SEED, Subject, batch, build, forward, input, is_fitted_at_once, learners, logits,
-    reads, subjects, values,
+    CLASSES, N, SEED, Subject, assert_near, batch, build, forward, input, is_fitted_at_once,
+    learners, logits, reads, subjects, values,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use trimer::core::{Head, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::tensor::Device;
 use trimer::nn::corrupt::subsets;
 use trimer::nn::models::{AnyModel, Owner};
-use trimer::nn::weights::{gradients, parameter_ids};
+use trimer::nn::weights::{gradients, map_parameters, parameter_ids};
 use trimer::nn::{Batch, FusionModel, InputSpec, Sampling, Task, probe};
 
 /// What every layer reads, by the path of the first parameter of each.
@@ -26,8 +26,9 @@ fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f
         .collect()
 }
 
-/// A layer that a modality owns reads nothing of other modalities. And where a tower's features hang on
-/// its own modality alone, no parameter of another modality may have a part in them.
+/// A layer that a modality owns reads nothing of other modalities, and all of the modality's data pass through
+/// such layers. And where a tower's features hang on its own modality alone, no parameter of another modality may
+/// have a part in them.
 #[test]
 fn declared_owners_are_the_probed_ones() {
     let device = Device::flex();
@@ -36,6 +37,7 @@ fn declared_owners_are_the_probed_ones() {
         let first = batch(&subject, 1, 0.0, &device);
         let before = read_by_layers(&model, &first);
         for modality in reads(&subject).iter() {
+            all_passes_its_owned_layers(&subject, modality, &first);
             let others = reads(&subject).iter().filter(|m| *m != modality);
             let second = batch(&subject, 2, 0.0, &device);
             let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
@@ -52,6 +54,35 @@ fn declared_owners_are_the_probed_ones() {
             towers_are_their_own(&subject);
         }
     }
+}
+
+/// With the parameters that a modality owns at zero, nothing of it reaches any output.
+fn all_passes_its_owned_layers(subject: &Subject, modality: Modality, first: &Batch) {
+    let device = Device::flex();
+    // A model of its own: clones share their running statistics.
+    let model = build(subject, CLASSES, &device);
+    let owner = Owner::Modality(modality);
+    let owned: BTreeSet<String> = parameter_ids(&model)
+        .into_keys()
+        .filter(|path| model.owner_of(path) == owner)
+        .collect();
+    if owned.is_empty() {
+        println!("{}: nothing belongs to {modality}", subject.name);
+        return;
+    }
+    let deaf = map_parameters(model, |path, value| {
+        if owned.contains(path) {
+            value.zeros_like()
+        } else {
+            value
+        }
+    });
+    let second = with_other(first, &batch(subject, 2, 0.0, &device), modality);
+    assert_near(
+        &format!("{}: {modality} gets past its own parameters", subject.name),
+        &logits(&deaf, first),
+        &logits(&deaf, &second),
+    );
 }
 
 /// Learned rows that are added or put in front, and single factors: nothing is multiplied with them as with a
