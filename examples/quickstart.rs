@@ -22,8 +22,8 @@ use std::sync::atomic::AtomicBool;
 use trimer::core::corpus::synth::{self, SynthSpec};
 use trimer::core::metrics::EvaluationOptions;
 use trimer::nn::config::parse_set;
-use trimer::nn::train::trainer::Silent;
 use trimer::prelude::*;
+use trimer::train::trainer::Silent;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;

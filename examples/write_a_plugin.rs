@@ -17,15 +17,15 @@
 use std::error::Error;
 use trimer::core::corpus::synth::{self, SynthSpec};
 use trimer::nn::burn::tensor::Tensor;
-use trimer::nn::data::{Loader, Normalise, Normaliser, input_spec};
 use trimer::nn::models::Owner;
 use trimer::nn::models::lfmim::LfmimConfig;
-use trimer::nn::optim::{Optimizer, OptimizerConfig};
-use trimer::nn::plugins::{At, Chain, GradientMap, Notes, Pass, PluginInfo, Step, TrainPlugin};
-use trimer::nn::train::config::TrainConfig;
-use trimer::nn::train::objective::Objective;
 use trimer::nn::weights::{gradients, to_vec};
 use trimer::prelude::*;
+use trimer::train::config::TrainConfig;
+use trimer::train::data::{Loader, Normalise, Normaliser, input_spec};
+use trimer::train::objective::Objective;
+use trimer::train::optim::{Optimizer, OptimizerConfig};
+use trimer::train::plugins::{At, Chain, GradientMap, Notes, Pass, PluginInfo, Step, TrainPlugin};
 
 static INFO: PluginInfo = PluginInfo {
     id: "same_norm",

@@ -46,7 +46,7 @@
 //! and knows no optimizer, no epoch and no file.
 //!
 //! ```
-//! use trimer::nn::data::{Loader, Normalise, Normaliser, input_spec};
+//! use trimer::train::data::{Loader, Normalise, Normaliser, input_spec};
 //! use trimer::nn::models::lfmim::LfmimConfig;
 //! use trimer::prelude::*;
 //! # use trimer::core::corpus::synth::{self, SynthSpec};
@@ -92,7 +92,7 @@
 //! use std::sync::atomic::AtomicBool;
 //! use trimer::core::metrics::EvaluationOptions;
 //! use trimer::nn::config::parse_set;
-//! use trimer::nn::train::trainer::Silent;
+//! use trimer::train::trainer::Silent;
 //! use trimer::prelude::*;
 //! # use trimer::core::corpus::synth::{self, SynthSpec};
 //! # let dir = tempfile::tempdir()?;
@@ -157,8 +157,8 @@ pub mod prelude {
     pub use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
     pub use trimer_core::{Head, HeadMap, Hint, LabelSpace, Modality, ModalityMap, ModalitySet};
     pub use trimer_nn::burn::tensor::Device;
-    pub use trimer_nn::train::{Outcome, Overrides, RunDir, train_run};
     pub use trimer_nn::{
         Batch, FusionModel, InputSpec, MODELS, ModelConfig, ModelOutput, Recorder, Task,
     };
+    pub use trimer_train::{Outcome, Overrides, RunDir, train_run};
 }

@@ -4,8 +4,8 @@ use crate::cli::{TINY, command, finish, trimer, with_corpus};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 use trimer::nn::burn::tensor::Device;
-use trimer::nn::train::RunDir;
 use trimer::nn::weights::{parameters, state_dict, to_vec};
+use trimer::train::RunDir;
 
 /// No machine has so many cards, whatever the binary was built with.
 const NOT_THERE: &str = "cuda:60000";

@@ -12,7 +12,7 @@ use std::{
 };
 use trimer::core::store::columns::{Column, read_columns};
 use trimer::core::store::npy;
-use trimer::nn::train::RunDir;
+use trimer::train::RunDir;
 
 fn keys(value: &Value) -> Vec<&str> {
     value

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use trimer::core::{HeadMap, Hint};
 use trimer::nn::burn::tensor::Device;
 use trimer::nn::models::AnyModel;
-use trimer::nn::optim::{Optimizer, OptimizerConfig};
-use trimer::nn::plugins::{At, Chain, GradientMap, PLUGINS, Pass, PluginConfig};
-use trimer::nn::train::config::TrainConfig;
-use trimer::nn::train::objective::Objective;
 use trimer::nn::weights::{gradients, parameters, to_vec};
 use trimer::nn::{FusionModel, MODELS, NnError, Recorder, Task};
+use trimer::train::config::TrainConfig;
+use trimer::train::objective::Objective;
+use trimer::train::optim::{Optimizer, OptimizerConfig};
+use trimer::train::plugins::{At, Chain, GradientMap, PLUGINS, Pass, PluginConfig};
 
 fn config(id: &str, sets: &str) -> PluginConfig {
     PluginConfig::resolve(id, &toml::from_str(sets).unwrap()).unwrap()

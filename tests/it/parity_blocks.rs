@@ -353,7 +353,7 @@ fn positions_agree_and_skip_zero_channels() {
 #[test]
 fn optimizers_and_clipping_agree() {
     use std::collections::BTreeMap;
-    use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};
+    use trimer::train::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};
 
     for name in names("block_optimisers") {
         let fixture = Fixture::open(&name);

@@ -8,11 +8,11 @@ use trimer::core::{HeadMap, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, activation::log_softmax};
 use trimer::nn::models::{AnyModel, FusionModel};
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::plugins::fagm::{Fagm, FagmConfig, RnnMode, rules};
-use trimer::nn::plugins::{At, Chain, GradientMap, Pass, PluginConfigOf};
 use trimer::nn::weights::{gradients, load_state_dict, parameter_ids, state_dict, to_vec};
 use trimer::nn::{ModelOutput, Recorder, Task};
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::train::plugins::fagm::{Fagm, FagmConfig, RnnMode, rules};
+use trimer::train::plugins::{At, Chain, GradientMap, Pass, PluginConfigOf};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;

@@ -302,8 +302,8 @@ fn long_audio_is_cut_and_short_audio_padded_as_in_the_reference() {
 
 #[test]
 fn the_training_trace_agrees() {
-    use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-    use trimer::nn::train::schedule::{ScheduleConfig, Shape};
+    use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+    use trimer::train::schedule::{ScheduleConfig, Shape};
 
     let device = Device::flex().autodiff();
     for name in names("lfmim_train_trace") {

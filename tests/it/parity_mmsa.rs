@@ -13,10 +13,10 @@ use trimer::nn::models::mmsa::{HeadsConfig, L2Config, SubnetConfig};
 use trimer::nn::models::mtfn::MtfnConfig;
 use trimer::nn::models::tfn::TfnConfig;
 use trimer::nn::models::{AnyModel, FusionModel, ModelConfig};
-use trimer::nn::train::TrainConfig;
-use trimer::nn::train::objective::Objective;
 use trimer::nn::weights::{gradients, load_state_dict, state_dict, to_vec};
 use trimer::nn::{Batch, InputSpec, ModelOutput, Recorder, Sequence, Task};
+use trimer::train::TrainConfig;
+use trimer::train::objective::Objective;
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;

@@ -11,11 +11,11 @@ use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
 use trimer::nn::layers::{Initializer, Linear};
 use trimer::nn::losses::{CrossEntropy, Reduction};
 use trimer::nn::models::{FusionModel, ModelInfo, Owner};
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::plugins::ogm_ge::{OgmGe, OgmGeConfig};
-use trimer::nn::plugins::{At, Chain, GradientMap, LateFusion, LatePart, Pass, PluginConfigOf};
 use trimer::nn::weights::{gradients, load_state_dict, state_dict, to_vec};
 use trimer::nn::{Batch, ModelOutput, Recorder, Sequence, Task};
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::train::plugins::ogm_ge::{OgmGe, OgmGeConfig};
+use trimer::train::plugins::{At, Chain, GradientMap, LateFusion, LatePart, Pass, PluginConfigOf};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;

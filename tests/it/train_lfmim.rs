@@ -8,13 +8,13 @@ use trimer::nn::layers::Initializer;
 use trimer::nn::losses::{CrossEntropy, Reduction};
 use trimer::nn::models::lfmim::{Lfmim, LfmimConfig, Pooling};
 use trimer::nn::models::{FusionModel, ModelConfigOf};
-use trimer::nn::optim::{Optimizer, OptimizerConfig};
-use trimer::nn::train::checkpoint;
 use trimer::nn::weights::{
     NamedTensor, gradients, load_state_dict, map_parameters, parameters, state_dict, to_vec,
     write_safetensors,
 };
 use trimer::nn::{Batch, InputSpec, ModelOutput, NnError, Recorder, Sequence, Task};
+use trimer::train::checkpoint;
+use trimer::train::optim::{Optimizer, OptimizerConfig};
 
 const CLASSES: usize = 5;
 
@@ -446,7 +446,7 @@ fn a_checkpoint_gives_back_every_bit() {
         let model = build(&config, &device);
         let batch = batch(&[0, 1, 2], SALTS, 0.0, &device);
         let path = dir.path().join(format!("{k}.safetensors"));
-        let normaliser = trimer::nn::data::Normaliser::default();
+        let normaliser = trimer::train::data::Normaliser::default();
         checkpoint::save_weights(&path, &model, &normaliser, &[("epoch", "1".into())]).unwrap();
         let task = Task::Classification { n_classes: CLASSES };
         let other = config

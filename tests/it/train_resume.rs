@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use trimer::core::corpus::Corpus;
-use trimer::nn::plugins::{PLUGIN_LOG, StepLine, read_plugin_log};
-use trimer::nn::train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_run};
+use trimer::train::plugins::{PLUGIN_LOG, StepLine, read_plugin_log};
+use trimer::train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_run};
 
 /// What a run is in the end, without times of day.
 fn result(run: &Path) -> Vec<(String, Vec<u8>)> {
@@ -243,7 +243,7 @@ fn resume(run: &Path, corpus: &Corpus) {
     let run = RunDir::open(run).unwrap();
     let device = trimer::nn::device::parse("cpu").unwrap().autodiff();
     let stop = AtomicBool::new(false);
-    let mut observer = trimer::nn::train::trainer::Silent;
+    let mut observer = trimer::train::trainer::Silent;
     let outcome = train_run(&run, corpus, &device, &stop, &mut observer).unwrap();
     assert_eq!(outcome, Outcome::Finished);
 }

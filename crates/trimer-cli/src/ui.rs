@@ -14,8 +14,8 @@ use trimer_core::import::ImportError;
 use trimer_core::labels::LabelError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
-use trimer_nn::train::{EpochReport, Observer, StepReport};
 use trimer_report::ReportError;
+use trimer_train::{EpochReport, Observer, StepReport};
 
 /// Prints data, as it is, with a line end.
 pub(crate) fn data(text: &str) {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// What a file is called while it is being written.
-pub(crate) fn partial(name: &str) -> String {
+pub fn partial(name: &str) -> String {
     format!("{name}.partial")
 }
 

@@ -16,18 +16,18 @@ pub(crate) use subjects::{
 use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
-use trimer::nn::corrupt::{Corruption, subsets};
-use trimer::nn::data::Normaliser;
 use trimer::nn::models::AnyModel;
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::train::Overrides;
-use trimer::nn::train::checkpoint;
-use trimer::nn::train::config::TrainConfig;
-use trimer::nn::train::objective::Objective;
 use trimer::nn::weights::{gradients, parameter_count, parameters};
 use trimer::nn::{
     Batch, Conversations, FusionModel, MODELS, ModelConfig, NnError, Recorder, Sequence, Task,
 };
+use trimer::train::Overrides;
+use trimer::train::checkpoint;
+use trimer::train::config::TrainConfig;
+use trimer::train::data::Normaliser;
+use trimer::train::data::corrupt::{Corruption, subsets};
+use trimer::train::objective::Objective;
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
 
 #[test]
 fn a_blank_model_has_the_same_parameters_and_draws_no_values() {

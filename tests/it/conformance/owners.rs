@@ -7,10 +7,10 @@ use super::subjects::{
 use std::collections::{BTreeMap, BTreeSet};
 use trimer::core::{Head, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::tensor::Device;
-use trimer::nn::corrupt::subsets;
 use trimer::nn::models::{AnyModel, Owner};
 use trimer::nn::weights::{gradients, map_parameters, parameter_ids};
 use trimer::nn::{Batch, FusionModel, InputSpec, Sampling, Task, probe};
+use trimer::train::data::corrupt::subsets;
 
 /// What every layer reads, by the path of the first parameter of each.
 fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f32>>> {

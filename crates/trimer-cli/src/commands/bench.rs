@@ -3,11 +3,11 @@
 use crate::{Answer, ui, ui::Hinted};
 use std::fmt::Write as _;
 use trimer_core::{Modality, ModalityMap};
-use trimer_nn::bench::{BenchOptions, BenchResult, Phases, bench};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
 use trimer_nn::models::{MODELS, ModelConfig, Task};
-use trimer_nn::plugins::PluginConfig;
+use trimer_train::bench::{BenchOptions, BenchResult, Phases, bench};
+use trimer_train::plugins::PluginConfig;
 
 /// Arguments of `trimer bench`.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::EvaluationOptions;
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::{LengthBin, RunDir};
+use trimer_train::{LengthBin, RunDir};
 
 /// Prints metrics by the length of conversations.
 pub(super) fn show(

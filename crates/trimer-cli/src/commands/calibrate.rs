@@ -10,11 +10,11 @@ use trimer_core::metrics::{CalibrationResult, EvaluationOptions};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Judged;
-use trimer_nn::train::RunDir;
 use trimer_report::{
     Cell, Column, LineChart, ReliabilityBar, ReliabilityDiagram, Report, Section, Series, Table,
 };
+use trimer_train::RunDir;
+use trimer_train::calibrate::Judged;
 
 /// Arguments of `trimer calibrate`.
 #[derive(Debug, clap::Args)]
@@ -273,7 +273,7 @@ pub(super) fn as_json(
             continue;
         };
         let mut value = serde_json::to_value(result)?;
-        let by_seed = |of: &dyn Fn(&trimer_nn::calibrate::HeadCalibration) -> Value| {
+        let by_seed = |of: &dyn Fn(&trimer_train::calibrate::HeadCalibration) -> Value| {
             let runs = judged.fitted.iter().map(|fitted| {
                 let seeds = fitted.iter().map(|(seed, f)| (seed.to_string(), of(f)));
                 Value::from(seeds.collect::<Map<_, _>>())

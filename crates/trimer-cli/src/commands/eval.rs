@@ -8,8 +8,8 @@ use trimer_core::metrics::{EvaluationOptions, METRICS, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::predict::labelled_rows_of_any;
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::predict::labelled_rows_of_any;
 
 /// Arguments of `trimer eval`.
 #[derive(Debug, clap::Args)]

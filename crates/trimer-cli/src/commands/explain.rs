@@ -10,10 +10,10 @@ use trimer_core::metrics::probability::arg_max;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Calibration;
-use trimer_nn::explain::{Attention, ExplainOptions, Explanation, Explanations, Frames};
-use trimer_nn::train::RunDir;
 use trimer_report::{BarChart, Card, Cell, Column, LineChart, Report, Section, Series, Table};
+use trimer_train::RunDir;
+use trimer_train::calibrate::Calibration;
+use trimer_train::explain::{Attention, ExplainOptions, Explanation, Explanations, Frames};
 
 /// Explanations with all that is needed to tell them.
 pub(super) struct Why<'a> {

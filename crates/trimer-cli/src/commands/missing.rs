@@ -7,8 +7,8 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap, ModalitySet};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::corrupt::{Corruption, subsets};
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::data::corrupt::{Corruption, subsets};
 
 /// One way of seeing the split, and what came of it.
 pub(crate) struct Case {

@@ -2,7 +2,7 @@
 
 use crate::{Answer, ui};
 use std::fmt::Write as _;
-use trimer_nn::plugins::{PLUGINS, PluginConfig, PluginInfo};
+use trimer_train::plugins::{PLUGINS, PluginConfig, PluginInfo};
 
 /// Arguments of `trimer plugins`.
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,9 @@ use trimer_core::store::npy;
 use trimer_core::{Head, Modality, ModalityMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Calibration;
-use trimer_nn::predict::Predictions;
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::calibrate::Calibration;
+use trimer_train::predict::Predictions;
 
 /// Arguments of `trimer predict`.
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,8 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
 use trimer_nn::device::Opened;
-use trimer_nn::train::config::DataConfig;
-use trimer_nn::train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
+use trimer_train::config::DataConfig;
+use trimer_train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
 /// Arguments of `trimer train`.
 #[derive(Debug, clap::Args)]

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
 use trimer_nn::device::Opened;
 use trimer_nn::files::write_atomic;
-use trimer_nn::train::config::Select;
-use trimer_nn::train::{Overrides, RunConfig, RunDir, TuningRecord};
-use trimer_nn::tune::{Best, Method, Rung, Space, Trial, cost, plan, ranked, train_to};
 use trimer_nn::{ModelConfig, NnError};
+use trimer_train::config::Select;
+use trimer_train::tune::{Best, Method, Rung, Space, Trial, cost, plan, ranked, train_to};
+use trimer_train::{Overrides, RunConfig, RunDir, TuningRecord};
 
 /// What is searched when no space is given: what every model has.
 const STANDARD_SPACE: &str = "\

@@ -8,9 +8,9 @@ use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::predict::{Predictions, labelled_rows_of_any};
-use trimer_nn::train::RunDir;
-use trimer_nn::train::run::Protocol;
+use trimer_train::RunDir;
+use trimer_train::predict::{Predictions, labelled_rows_of_any};
+use trimer_train::run::Protocol;
 
 /// A run that is judged on a split of a corpus.
 pub(crate) struct Judged<'a> {

@@ -10,8 +10,10 @@
 //! Deviation: all levels are trained together with one loss; the paper trains the unimodal LSTMs first
 //! and then the fusion on their outputs.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::turns::{JOINT_ORDER, arrangement, joint_width, side_by_side};
@@ -20,14 +22,14 @@ use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, ModalityMap};
+use trimer_core::{HeadMap, Modality, ModalityMap};
 
 static INFO: ModelInfo = ModelInfo {
     id: "bc_lstm",
     title: "Bidirectional contextual LSTM",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Poria et al., Context-Dependent Sentiment Analysis in User-Generated Videos, ACL 2017",
     reconstruction: false,
     presets: &["early", "hierarchical"],
@@ -124,10 +126,6 @@ impl ModelConfigOf for BcLstmConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
-    }
-
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let level = |d_input: usize, d_output: usize| {
             let lstm = self.lstm(d_input);
@@ -215,10 +213,6 @@ pub struct BcLstm {
 }
 
 impl FusionModel for BcLstm {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (joint, pad_mask) = side_by_side(batch);
         let cfg = &self.cfg;
@@ -254,7 +248,13 @@ impl FusionModel for BcLstm {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl ReferenceNames for BcLstm {
+    fn key(&self, path: &str) -> String {
         Recurrent::state_key(path)
     }
 }

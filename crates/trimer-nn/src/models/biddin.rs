@@ -16,8 +16,11 @@
 //! `multiheadAttn.transform`) are not kept; checkpoints that have them load all the same. Dropout on the
 //! positions of the past is drawn once per state, not anew in every turn. No listener cell.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReferenceNames,
+    Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::turns::{
@@ -32,14 +35,14 @@ use burn::tensor::{
     activation::{relu, softmax},
 };
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, Modality, ModalityMap};
+use trimer_core::{HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "biddin",
     title: "Bidirectional Dynamic Dual Influence Network",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Zhang et al., Modeling both Intra- and Inter-modal Influence for Real-Time Emotion Detection in Conversations, ACM MM 2020",
     reconstruction: false,
     presets: &["released", "clean"],
@@ -149,10 +152,6 @@ impl ModelConfigOf for BiddinConfig {
             });
         }
         Ok(())
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -603,16 +602,6 @@ impl Biddin {
 }
 
 impl FusionModel for Biddin {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
-    /// Two of the released code's quirks reach over the batch: a softmax over its axis, and heads cut
-    /// out of the wrong axes.
-    fn mixes_batch(&self) -> bool {
-        self.cfg.batch_softmax || self.cfg.mix_heads
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let lengths = &conversations.lengths;
@@ -663,6 +652,22 @@ impl FusionModel for Biddin {
         }
     }
 
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Biddin {
+    /// Two of the released code's quirks reach over the batch: a softmax over its axis, and heads cut
+    /// out of the wrong axes.
+    fn mixes_batch(&self) -> bool {
+        self.cfg.batch_softmax || self.cfg.mix_heads
+    }
+
     fn owner_of(&self, path: &str) -> Owner {
         let parts: Vec<&str> = path.split('.').collect();
         let stream = match parts[..] {
@@ -678,8 +683,10 @@ impl FusionModel for Biddin {
             .and_then(|i| self.order.get(i))
             .map_or(Owner::Shared, |m| Owner::Modality(*m))
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Biddin {
+    fn key(&self, path: &str) -> String {
         let (place, rest) = path.split_once('.').unwrap_or((path, ""));
         let attention = if self.order.len() == 2 {
             "multihead_Attn"
@@ -698,7 +705,7 @@ impl FusionModel for Biddin {
         }
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         key.contains("selfAttention.")
             || key.contains("self_Attention.")
             || key.contains(".dialogue_cell.attention.")

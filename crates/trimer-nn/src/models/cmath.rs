@@ -17,8 +17,10 @@
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, Conversations, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, Task, TaskKind,
+};
+use crate::batch::{Batch, Conversations, InputSpec};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::graph::rows_tensor;
@@ -34,14 +36,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "cmath",
     title: "Cross-Modality Augmented Transformer with Hierarchical Variational Distillation (reconstruction)",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &[TaskKind::Classification, TaskKind::Regression],
     citation: "Zhu et al., CMATH: Cross-Modality Augmented Transformer with Hierarchical Variational Distillation for Multimodal Emotion Recognition in Conversation, arXiv 2411.10060, 2024",
     reconstruction: true,
     presets: &["iemocap", "meld"],
@@ -147,10 +149,6 @@ impl ModelConfigOf for CmathConfig {
 
     fn check_input(&self, input: &InputSpec) -> Result<()> {
         check_two_modalities(INFO.id, input)
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -553,10 +551,6 @@ impl Cmath {
 }
 
 impl FusionModel for Cmath {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let p = self.cfg.p_dropout;
@@ -610,6 +604,12 @@ impl FusionModel for Cmath {
         }
     }
 
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+}
+
+impl Properties for Cmath {
     fn ignores_padding(&self) -> bool {
         true
     }

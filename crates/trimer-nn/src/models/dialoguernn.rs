@@ -15,8 +15,10 @@
 //! is computed, which is the same. Deviation: dropout on emotion states acts behind the recurrence, the
 //! reference feeds the dropped state on.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, Conversations, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, Conversations, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::rows_tensor;
@@ -30,16 +32,16 @@ use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, ModalityMap};
+use trimer_core::{HeadMap, Modality};
 use trimer_kernels::dropout::{Site, Stream};
 use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
 
 static INFO: ModelInfo = ModelInfo {
     id: "dialoguernn",
     title: "DialogueRNN",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Majumder et al., DialogueRNN: An Attentive RNN for Emotion Detection in Conversations, AAAI 2019",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -120,10 +122,6 @@ impl ModelConfigOf for DialogueRnnConfig {
 
     fn check_input(&self, _input: &InputSpec) -> Result<()> {
         Ok(())
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -446,10 +444,6 @@ pub struct DialogueRnn {
 }
 
 impl FusionModel for DialogueRnn {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (x, pad_mask) = side_by_side(batch);
         let conversations = arrangement(batch);
@@ -495,7 +489,13 @@ impl FusionModel for DialogueRnn {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl ReferenceNames for DialogueRnn {
+    fn key(&self, path: &str) -> String {
         let (place, rest) = path.split_once('.').unwrap_or((path, ""));
         let cell = |direction: &str| {
             let rest = match rest {

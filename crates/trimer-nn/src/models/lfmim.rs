@@ -18,7 +18,10 @@
 //! `proj_*`, `pe_*`, `me`) are not kept; checkpoints that have them load all the same.
 
 use super::checks::check_two_modalities;
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
 use crate::batch::{Batch, InputSpec, Sampling, Sequence};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
@@ -37,9 +40,9 @@ use trimer_kernels::{FusionInputs, fuse_streams, join, on_cpu};
 static INFO: ModelInfo = ModelInfo {
     id: "lfmim",
     title: "Layer-wise Fusion with Modality Independence Modeling",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023",
     reconstruction: false,
     presets: &["paper", "released"],
@@ -189,27 +192,27 @@ impl ModelConfigOf for LfmimConfig {
         check_two_modalities("lfmim", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+    fn read_limits(&self) -> ReadLimits {
         match self.form {
-            LfmimForm::Paper => (
-                ModalityMap {
+            LfmimForm::Paper => ReadLimits {
+                lengths: ModalityMap {
                     text: 80,
                     audio: 100,
                     vision: 64,
                 },
-                ModalityMap {
+                sampling: ModalityMap {
                     audio: Sampling::Uniform,
                     ..ModalityMap::default()
                 },
-            ),
-            LfmimForm::Released => (
-                ModalityMap {
+            },
+            LfmimForm::Released => ReadLimits {
+                lengths: ModalityMap {
                     text: 80,
                     audio: 50,
                     vision: 16,
                 },
-                ModalityMap::default(),
-            ),
+                sampling: ModalityMap::default(),
+            },
         }
     }
 
@@ -539,10 +542,6 @@ const fn blocks_per_layer(cfg: &LfmimConfig, modality: Modality) -> usize {
 }
 
 impl FusionModel for Lfmim {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let tower = &self.multimodal_tower;
         // In evaluation the recorder hands out no seeds, so what needs nothing of one another may run
@@ -644,18 +643,30 @@ impl FusionModel for Lfmim {
         }
     }
 
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Lfmim {
     fn ignores_padding(&self) -> bool {
         self.cfg.mask_padding
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Lfmim {
+    fn key(&self, path: &str) -> String {
         match self.cfg.form {
             LfmimForm::Paper => paper_key(path),
             LfmimForm::Released => released_key(path),
         }
     }
 
-    fn state_shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
+    fn shape(&self, path: &str, shape: &[usize]) -> Vec<usize> {
         // The reference of the paper form has kernel-1 convolutions and one token of rank three.
         match (self.cfg.form, path.rsplit('.').next(), shape) {
             (LfmimForm::Paper, Some("weight"), [o, i]) if path.contains(".projection.") => {
@@ -670,7 +681,7 @@ impl FusionModel for Lfmim {
         }
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         const UNUSED: [&str; 8] = [
             "t2m.",
             "v2m.",

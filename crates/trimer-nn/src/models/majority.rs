@@ -3,22 +3,24 @@
 //! Every table should have this row. Nothing is learned by gradient: the outputs are numbers that
 //! are counted on the train split, once.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    ClosedForm, FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::Initializer;
 use crate::recorder::Recorder;
 use burn::module::{Module, RunningState};
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "majority",
     title: "Majority class",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &[TaskKind::Classification, TaskKind::Regression],
     citation: "baseline",
     reconstruction: false,
     presets: &["default"],
@@ -44,16 +46,6 @@ impl ModelConfigOf for MajorityConfig {
 
     fn check_input(&self, _input: &InputSpec) -> Result<()> {
         Ok(())
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        // The features are not looked at.
-        let lengths = ModalityMap {
-            text: 1,
-            audio: 1,
-            vision: 1,
-        };
-        (lengths, ModalityMap::default())
     }
 
     fn forward_flops(&self, _input: &InputSpec, _task: Task) -> f64 {
@@ -104,10 +96,6 @@ impl Majority {
 }
 
 impl FusionModel for Majority {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, _rec: &mut Recorder) -> ModelOutput {
         let logits = HeadMap::from_fn(|head| {
             let row: Tensor<2> = self.buffer(head)?.value_sync().unsqueeze();
@@ -120,10 +108,12 @@ impl FusionModel for Majority {
         }
     }
 
-    fn is_fitted_at_once(&self) -> bool {
-        true
+    fn closed_form(&self) -> Option<ClosedForm<Self>> {
+        Some(Self::fit)
     }
+}
 
+impl Majority {
     fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
         let mut sums = HeadMap::<Vec<f64>>::from_fn(|_| vec![0.0; self.task.n_outputs()]);
         let mut counts = HeadMap::<f64>::default();

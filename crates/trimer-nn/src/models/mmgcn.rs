@@ -16,8 +16,12 @@
 //! Parameters that never influence the output (`graph_model.a_fc`, `final_fc`, ..) are not kept;
 //! checkpoints that have them load all the same.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::late_fusion::LateFusion;
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReferenceNames, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::{
@@ -25,7 +29,6 @@ use crate::layers::graph::{
 };
 use crate::layers::turns::arrangement;
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
-use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
@@ -36,9 +39,9 @@ use trimer_kernels::side_by_side;
 static INFO: ModelInfo = ModelInfo {
     id: "mmgcn",
     title: "Multimodal fused Graph Convolutional Network",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Hu et al., MMGCN: Multimodal Fusion via Deep Graph Convolution Network for Emotion Recognition in Conversation, ACL-IJCNLP 2021",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -132,10 +135,6 @@ impl ModelConfigOf for MmgcnConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
-    }
-
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let width = 2 * self.d_context;
         let per_node =
@@ -193,10 +192,6 @@ pub struct Mmgcn {
 }
 
 impl FusionModel for Mmgcn {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let towers = ModalityMap {
@@ -233,10 +228,16 @@ impl FusionModel for Mmgcn {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
-        graph_state_key(path)
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Mmgcn {
     fn late_fusion(&self) -> Option<LateFusion> {
         let towers = ModalityMap {
             text: &self.text_tower,
@@ -248,12 +249,18 @@ impl FusionModel for Mmgcn {
         }))
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
-        is_unused_graph_key(key) || !self.cfg.speaker_embedding && key == SPEAKER_KEY
-    }
-
     fn ignores_padding(&self) -> bool {
         self.cfg.mask_padding
+    }
+}
+
+impl ReferenceNames for Mmgcn {
+    fn key(&self, path: &str) -> String {
+        graph_state_key(path)
+    }
+
+    fn is_unused(&self, key: &str) -> bool {
+        is_unused_graph_key(key) || !self.cfg.speaker_embedding && key == SPEAKER_KEY
     }
 }
 

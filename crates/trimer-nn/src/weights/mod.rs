@@ -2,7 +2,7 @@
 
 mod files;
 
-pub(crate) use files::{Stored, read_file, read_stored};
+pub use files::{Stored, read_file, read_stored};
 pub use files::{load_weights, read_tensors, write_safetensors};
 
 use crate::models::FusionModel;
@@ -122,9 +122,9 @@ impl ModuleVisitor for Ids {
 pub fn state_dict<M: FusionModel>(model: &M) -> BTreeMap<String, NamedTensor> {
     let mut all = BTreeMap::new();
     for_each_parameter(model, |path, shape, _, value| {
-        let shape = model.state_shape(&path, &shape);
+        let shape = model.reference().shape(&path, &shape);
         all.insert(
-            model.state_key(&path),
+            model.reference().key(&path),
             NamedTensor {
                 shape,
                 values: to_vec(value),
@@ -235,7 +235,7 @@ pub fn load_state_dict<M: FusionModel>(
 }
 
 /// As [`load_state_dict`], from a file: what is mapped stays there until it is changed.
-pub(crate) fn load_stored<M: FusionModel>(
+pub fn load_stored<M: FusionModel>(
     model: M,
     state: &BTreeMap<String, Stored>,
 ) -> std::result::Result<M, String> {
@@ -252,8 +252,8 @@ fn fill<M: FusionModel, T>(
     let mut misshapen = Vec::new();
     let mut wanted = BTreeMap::new();
     for_each_parameter(&model, |path, shape, _, _| {
-        let key = model.state_key(&path);
-        let shape = model.state_shape(&path, &shape);
+        let key = model.reference().key(&path);
+        let shape = model.reference().shape(&path, &shape);
         match state.get(&key) {
             None => missing.push(format!("`{key}` {shape:?}")),
             Some(t) if !same_shape(shape_of(t), &shape) => {
@@ -269,7 +269,7 @@ fn fill<M: FusionModel, T>(
     let known: std::collections::BTreeSet<_> = wanted.values().collect();
     let surplus: Vec<_> = state
         .keys()
-        .filter(|k| !known.contains(k) && !model.is_unused_key(k))
+        .filter(|k| !known.contains(k) && !model.reference().is_unused(k))
         .map(|k| format!("`{k}`"))
         .collect();
     let mut faults = Vec::new();

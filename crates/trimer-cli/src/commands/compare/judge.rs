@@ -8,11 +8,11 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics, metric_info};
 use trimer_core::stats::{BootstrapOptions, PairedBootstrap, holm, mean};
 use trimer_nn::Task;
-use trimer_nn::bench::latency_ms;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::compare::Pooled;
-use trimer_nn::train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, parts};
 use trimer_nn::weights::parameter_count;
+use trimer_train::bench::latency_ms;
+use trimer_train::compare::Pooled;
+use trimer_train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, parts};
 
 /// A whole comparison, as it is written to `results.json`.
 #[derive(Debug, Serialize)]
@@ -71,7 +71,7 @@ pub(super) struct Selection {
     /// Kept epoch by fold (outer) and seed.
     pub(super) epochs: Vec<BTreeMap<u64, usize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tuning: Option<trimer_nn::train::TuningRecord>,
+    pub(super) tuning: Option<trimer_train::TuningRecord>,
     /// Test score at the test-selected epoch less that at the validation-selected one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) inflation: Option<f64>,
@@ -213,7 +213,7 @@ fn row(
         .collect::<Result<Vec<_>, _>>()?;
     let gains: Vec<f64> = protocols
         .iter()
-        .filter_map(|p| p.inflation.as_ref().map(trimer_nn::train::Inflation::gain))
+        .filter_map(|p| p.inflation.as_ref().map(trimer_train::Inflation::gain))
         .collect();
     Ok(Row {
         name: entrant.spec.name.clone(),

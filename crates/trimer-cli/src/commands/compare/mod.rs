@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use trimer_core::Head;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::device::Opened;
-use trimer_nn::train::{RunDir, SelectOn};
+use trimer_train::{RunDir, SelectOn};
 
 /// Arguments of `trimer compare`.
 #[derive(Debug, clap::Args)]

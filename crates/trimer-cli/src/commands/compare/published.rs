@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimer_core::ModalityMap;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunConfig;
+use trimer_train::RunConfig;
 
 /// The table; every entry names its source.
 const TABLE: &str = include_str!("published.toml");

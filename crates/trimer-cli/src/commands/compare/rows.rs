@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use trimer_core::Head;
 use trimer_core::corpus::Corpus;
 use trimer_nn::ModelConfig;
-use trimer_nn::train::{Overrides, RunConfig, SelectOn};
+use trimer_train::{Overrides, RunConfig, SelectOn};
 
 /// One row as it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

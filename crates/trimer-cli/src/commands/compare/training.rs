@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
 use trimer_nn::NnError;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::{EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, train_run};
+use trimer_train::{EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, train_run};
 
 /// One run to train: a configuration on one corpus.
 #[derive(Debug)]

@@ -1,0 +1,107 @@
+//! What a registry entry says about its model.
+
+use serde::Serialize;
+use trimer_core::Modality;
+
+/// What one input of a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The frames of one utterance.
+    Utterance,
+    /// The utterances of one conversation.
+    Conversation,
+}
+
+impl Level {
+    /// As it is written in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Utterance => "utterance",
+            Self::Conversation => "conversation",
+        }
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A kind of prediction, without its size; [`super::Task`] has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// One of several classes.
+    Classification,
+    /// A score.
+    Regression,
+    /// Several independent yes/no labels.
+    Binary,
+}
+
+impl TaskKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Classification, Self::Regression, Self::Binary];
+
+    /// As it is written in recipes, JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Regression => "regression",
+            Self::Binary => "binary",
+        }
+    }
+
+    /// What is predicted, in the plural: `classes`, `scores`, `several yes/no labels`.
+    pub const fn targets(self) -> &'static str {
+        match self {
+            Self::Classification => "classes",
+            Self::Regression => "scores",
+            Self::Binary => "several yes/no labels",
+        }
+    }
+}
+
+impl std::fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a registry entry says about its model.
+#[derive(Debug, Serialize)]
+pub struct ModelInfo {
+    /// Name on the command line and in files: lower case, digits and `_`.
+    pub id: &'static str,
+    /// Full name.
+    pub title: &'static str,
+    /// Whether an input is an utterance or a whole conversation.
+    pub level: Level,
+    /// The modalities that it can read.
+    pub modalities: &'static [Modality],
+    /// What it can learn.
+    pub tasks: &'static [TaskKind],
+    /// Where it was published.
+    pub citation: &'static str,
+    /// True when the source leaves so much open that the model is partly ours.
+    pub reconstruction: bool,
+    /// Names of the presets; the first is the default.
+    pub presets: &'static [&'static str],
+    /// One sentence.
+    pub summary: &'static str,
+}
+
+impl ModelInfo {
+    /// Whether the model reads whole conversations.
+    pub fn reads_conversations(&self) -> bool {
+        self.level == Level::Conversation
+    }
+
+    /// The kinds of prediction that it can learn, as they are written, with `, ` between them.
+    pub fn tasks_in_words(&self) -> String {
+        let names: Vec<&str> = self.tasks.iter().map(|task| task.as_str()).collect();
+        names.join(", ")
+    }
+}

@@ -1,0 +1,12 @@
+//! What a run is asked to do: a recipe in, a checked and fully resolved configuration out.
+
+mod recipe;
+mod resolve;
+mod schema;
+
+pub use recipe::Overrides;
+pub use resolve::RunSpec;
+pub use schema::{
+    ClassWeights, DataConfig, RegressionLoss, RunConfig, SELECT_CLASSIFICATION, SELECT_REGRESSION,
+    SamplingChoice, Select, SelectOn, TaskChoice, TrainConfig, TuningRecord, UnimodalLabels,
+};
