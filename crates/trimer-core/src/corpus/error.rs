@@ -1,7 +1,7 @@
 //! What can go wrong with a corpus, and what to try then.
 
 use super::{FeatureDtype, MAX_FRAMES_PER_UTTERANCE};
-use crate::{Hint, Modality};
+use crate::{Hint, Modality, io::is_full};
 use std::{io, path::PathBuf};
 
 /// Why a corpus could not be written, opened or trusted.
@@ -244,10 +244,4 @@ impl Hint for CorpusError {
         };
         Some(text.to_owned())
     }
-}
-
-/// Whether the disk, a quota or a limit on file sizes refused to take more.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
