@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
+use trimer_core::stats::embed::TSNE_MAX;
 use trimer_nn::train::RunDir;
-use trimer_report::embed::TSNE_MAX;
 
 /// Arguments of `trimer report`.
 #[derive(Debug, clap::Args)]

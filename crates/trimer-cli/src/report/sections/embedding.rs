@@ -5,8 +5,8 @@ use crate::report::{Judged, Options, Part};
 use serde_json::{Map, json};
 use trimer_core::Head;
 use trimer_core::corpus::Utterance;
+use trimer_core::stats::embed::{TSNE_MIN, pca, tsne};
 use trimer_nn::Task;
-use trimer_report::embed::{TSNE_MIN, pca, tsne};
 use trimer_report::{Block, ScatterPlot, ScatterPoint};
 
 pub(super) const INFO: SectionInfo = SectionInfo {
