@@ -11,7 +11,6 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod explain;
-pub mod files;
 pub mod layers;
 pub mod lbfgs;
 pub mod losses;

@@ -10,7 +10,6 @@ mod judged;
 pub use judged::{Judged, SHARES};
 
 use crate::error::{NnError, Result};
-use crate::files::write_atomic;
 use crate::models::Task;
 use crate::predict::Predictions;
 use crate::train::RunDir;
@@ -18,6 +17,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
+use trimer_core::io::write_atomic;
 use trimer_core::metrics::Probabilities;
 use trimer_core::metrics::calibration::{
     CoveragePoint, TEMPERATURES, class_logits, class_thresholds, coverage_curve, fit_temperature,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use trimer_core::io::write_atomic;
 
 /// File of what plug-ins did in each step, one JSON object per line.
 pub const PLUGIN_LOG: &str = "plugins.jsonl";
@@ -106,7 +107,7 @@ pub(super) fn append(path: &Path, lines: &[StepLine]) -> Result<()> {
 
 /// Writes the file anew.
 pub(super) fn rewrite(path: &Path, lines: &[StepLine]) -> Result<()> {
-    crate::files::write_atomic(path, text(lines).as_bytes())
+    Ok(write_atomic(path, text(lines).as_bytes())?)
 }
 
 fn text(lines: &[StepLine]) -> String {

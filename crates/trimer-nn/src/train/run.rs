@@ -26,7 +26,6 @@ use crate::conversation;
 use crate::corrupt::Corruption;
 use crate::data::Loader;
 use crate::error::{NnError, Result};
-use crate::files::{partial, write_atomic};
 use crate::models::{AnyModel, Task};
 use crate::plugins::{PLUGIN_LOG, read_plugin_log};
 use crate::predict::{
@@ -42,6 +41,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, CorpusError, Split};
+use trimer_core::io::{partial, write_atomic};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap, ModalitySet};
 
@@ -237,7 +237,7 @@ impl RunDir {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        write_atomic(&self.path.join(name), text.as_bytes())
+        Ok(write_atomic(&self.path.join(name), text.as_bytes())?)
     }
 
     /// Opens a run that exists.
@@ -996,7 +996,8 @@ fn write_events(dir: &Path) -> Result<()> {
             }
         }
     }
-    write_atomic(&dir.join("events.out.tfevents.trimer"), &encode(&scalars))
+    let events = dir.join("events.out.tfevents.trimer");
+    Ok(write_atomic(&events, &encode(&scalars))?)
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {

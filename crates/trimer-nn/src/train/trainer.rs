@@ -12,7 +12,7 @@ use crate::models::{AnyModel, FusionModel};
 use crate::optim::{Optimizer, clip_by_norm};
 use crate::plugins::{At, Chain, Means, PLUGIN_LOG, Pass};
 use crate::predict::{evaluate, predict};
-use crate::recorder::{Recorder, mix};
+use crate::recorder::Recorder;
 use crate::weights::{gradients, load_weights, to_vec};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use trimer_core::corpus::Corpus;
+use trimer_core::io::write_atomic;
 use trimer_core::metrics::{EvaluationOptions, Metrics};
+use trimer_core::random::mix;
 use trimer_core::{Head, HeadMap};
 
 /// After a step.
@@ -293,7 +295,7 @@ impl Trainer<'_> {
             plateau_factor: 1.0,
             ..Progress::default()
         };
-        crate::files::write_atomic(&self.file(LOG), b"")?;
+        write_atomic(&self.file(LOG), b"")?;
         plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
         Ok(State {
             model,
@@ -672,5 +674,5 @@ fn write_log(path: &Path, reports: impl Iterator<Item = EpochReport>) -> Result<
         text.push_str(&serde_json::to_string(&report).unwrap_or_default());
         text.push('\n');
     }
-    crate::files::write_atomic(path, text.as_bytes())
+    Ok(write_atomic(path, text.as_bytes())?)
 }

@@ -3,6 +3,7 @@
 use super::judge::{Comparison, Row};
 use crate::ui;
 use std::fmt::Write as _;
+use trimer_core::io::csv_field;
 use trimer_core::metrics::METRICS;
 use trimer_report::{BarChart, Cell, Column, Report, Section, Table};
 
@@ -274,13 +275,6 @@ fn tex(text: &str) -> String {
 
 /// Every scalar of every row, one per line, unrounded.
 pub(super) fn csv(c: &Comparison) -> String {
-    let quote = |text: &str| {
-        if text.contains([',', '"', '\n']) {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text.to_owned()
-        }
-    };
     let number = |v: f64| {
         if v.is_nan() {
             String::new()
@@ -292,7 +286,7 @@ pub(super) fn csv(c: &Comparison) -> String {
     for r in &c.rows {
         let begin = format!(
             "{},{},{},{},{}",
-            quote(&r.name),
+            csv_field(&r.name),
             r.model,
             r.head,
             r.label,
