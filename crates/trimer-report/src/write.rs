@@ -20,8 +20,9 @@ pub enum ReportError {
     },
 }
 
-impl trimer_core::Hint for ReportError {
-    fn hint(&self) -> Option<String> {
+impl ReportError {
+    /// A sentence that tells what to try, if there is one.
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::Write { path, source } if source.kind() == io::ErrorKind::NotFound => path
                 .parent()
@@ -59,7 +60,6 @@ pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), ReportError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimer_core::Hint;
 
     #[test]
     fn a_file_appears_whole_and_a_missing_directory_is_named() {
