@@ -297,7 +297,7 @@ pub(super) fn csv(c: &Comparison) -> String {
             let _ = writeln!(
                 out,
                 "{begin},{},{},{low},{high}",
-                quote(metric),
+                csv_field(metric),
                 number(value)
             );
         };
