@@ -205,14 +205,14 @@ impl Hint for CorpusError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotFound { .. } => {
-                "give the directory that holds `corpus.toml`; `trimer corpus import` and `trimer corpus synth` make one"
+                "give the directory that holds `corpus.toml`; importing data or making a synthetic corpus writes one"
             }
             Self::NotACorpus { path, .. } => {
                 if path.join("manifest.csv").is_file() {
-                    "this looks like a folder for `trimer corpus import --format folder`: import it first"
+                    "this looks like data in the format `folder`: import it first"
                 } else {
                     "a corpus is a directory with `corpus.toml`, `utterances.parquet` and `features/`; \
-                     data in another format go through `trimer corpus import`"
+                     data in another format must be imported first"
                 }
             }
             Self::Exists { .. } => "choose another output directory or remove this one first",
