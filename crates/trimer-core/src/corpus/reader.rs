@@ -31,6 +31,8 @@ pub struct Corpus {
 impl Corpus {
     /// Opens the corpus in a directory, without reading its features.
     ///
+    /// Its files are mapped into memory: no program may change or shorten them while it is open.
+    ///
     /// # Errors
     /// [`CorpusError::NotFound`] and [`CorpusError::NotACorpus`] for a wrong path; otherwise the
     /// error names the damaged file. The table is compared with its checksum, because a changed
