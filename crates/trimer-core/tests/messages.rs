@@ -9,7 +9,10 @@ fn sources(dir: &Path, found: &mut Vec<(String, String)>) {
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+            found.push((
+                path.display().to_string(),
+                fs::read_to_string(&path).unwrap(),
+            ));
         }
     }
 }
@@ -25,7 +28,10 @@ fn names_a_flag(line: &str) -> bool {
 #[test]
 fn no_message_names_a_flag_or_a_command() {
     let mut found = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     assert!(found.len() > 50, "only {} files were found", found.len());
     for (path, text) in found {
         for (at, line) in text.lines().enumerate() {
