@@ -4,7 +4,8 @@
 //! Everything is fitted on one set of samples (validation) and applied to others; nothing is random.
 
 use super::{
-    MetricError, MetricInfo, Probabilities, Task, confusion::check_classes, probability::arg_max,
+    Compute, MetricError, MetricInfo, Probabilities, Task, confusion::check_classes,
+    probability::arg_max,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub static ECE: MetricInfo = MetricInfo {
     source: "[Guo2017] eq. 3",
     empty: "undefined without samples or without probabilities; empty bins count nothing",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(d.sums()?.ece)),
+    may_select: false,
+    in_summary: false,
 };
 
 /// Sums over the samples of each bin, to which samples are added one by one.
