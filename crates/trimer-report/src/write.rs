@@ -51,7 +51,7 @@ pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), ReportError>
     fs::write(&sibling, content)
         .and_then(|()| fs::rename(&sibling, path))
         .map_err(|source| {
-            // the half-written sibling is of no use to anyone; that it may stay is the lesser evil
+            // the half-written sibling is of no use to anyone; that it may stay does less harm than a second error
             let _ = fs::remove_file(&sibling);
             fail(source)
         })

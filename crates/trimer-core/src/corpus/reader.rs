@@ -136,7 +136,7 @@ impl Corpus {
         &self.info
     }
 
-    /// What a perfect observer would reach, for corpora whose making is known.
+    /// The Bayes-optimal accuracy, for corpora whose making is known.
     pub fn ceiling(&self) -> Option<&Ceiling> {
         self.descriptor.ceiling.as_ref()
     }

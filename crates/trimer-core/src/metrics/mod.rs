@@ -43,7 +43,7 @@ pub use pairs::Pairs;
 pub use probability::Probabilities;
 pub use value::{MetricValue, Metrics};
 
-/// What kind of prediction a metric judges.
+/// What kind of prediction a metric evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
@@ -60,7 +60,7 @@ pub struct MetricInfo {
     pub id: &'static str,
     /// Name for people.
     pub title: &'static str,
-    /// What is judged.
+    /// What is evaluated.
     pub task: Task,
     /// Unit of the value; `1` for a plain ratio.
     pub unit: &'static str,
@@ -180,7 +180,7 @@ pub fn metric_info(id: &str) -> Option<&'static MetricInfo> {
     METRICS.iter().copied().find(|info| info.id == id)
 }
 
-/// Why predictions cannot be judged at all.
+/// Why predictions cannot be evaluated at all.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricError {

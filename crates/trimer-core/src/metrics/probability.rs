@@ -50,7 +50,7 @@ pub static BRIER_MEAN: MetricInfo = MetricInfo {
     ..BRIER
 };
 
-/// Probabilities of every class for every sample, beside the true classes.
+/// Probabilities of every class for every sample, with the true classes.
 #[derive(Debug, Clone, Copy)]
 pub struct Probabilities<'a> {
     truth: &'a [u32],

@@ -129,7 +129,7 @@ const EXAGGERATION: f64 = 12.0;
 /// rows allow, 1000 steps, started from the principal components, step sizes as in scikit-learn.
 ///
 /// `None` below [`TSNE_MIN`] or above [`TSNE_MAX`] rows, and where no row differs from another. Equal
-/// rows are told apart by a little noise that follows from `seed`.
+/// rows are made to differ by a little noise that follows from `seed`.
 ///
 /// It is written here rather than taken from a library since those sum in parallel, so that their maps
 /// differ from run to run, and bring a dozen crates.
@@ -202,7 +202,7 @@ fn similarities(rows: &[Vec<f64>], perplexity: f64) -> Vec<f64> {
 }
 
 /// The probabilities with which row `i` would choose each other as its neighbour, with the bandwidth
-/// that gives them the wished perplexity.
+/// that gives them the target perplexity.
 fn conditional(squares: &[f64], i: usize, perplexity: f64, out: &mut [f64]) {
     let others = || (0..squares.len()).filter(move |j| *j != i);
     let nearest = others().map(|j| squares[j]).fold(f64::INFINITY, f64::min);
@@ -394,7 +394,7 @@ mod tests {
             let nearest = others
                 .min_by(|x, y| distance(x).total_cmp(&distance(y)))
                 .unwrap();
-            assert_eq!(nearest % 3, i % 3, "{i} lies beside {nearest}");
+            assert_eq!(nearest % 3, i % 3, "{i} lies next to {nearest}");
         }
     }
 

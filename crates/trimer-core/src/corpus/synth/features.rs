@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// Directions in feature space that all classes of a modality share: templates have a low rank.
 const RANK: usize = 6;
-/// Bumps in time per class, beside the part that stays.
+/// Bumps in time per class, added to the part that stays.
 const BUMPS: usize = 2;
 
 /// A random stream of its own for each purpose, whatever order or thread asks for it.

@@ -20,7 +20,7 @@ pub struct CalibratedSeed<'a> {
     pub answered: &'a [Vec<bool>],
 }
 
-/// A calibration judged. Values are means over seeds.
+/// A calibration evaluated. Values are means over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CalibrationResult {
     /// Samples.
@@ -174,13 +174,13 @@ impl Prepared {
     }
 }
 
-/// Judges a calibration on several seeds' probabilities of the same decisions.
+/// Evaluates a calibration on several seeds' probabilities of the same decisions.
 ///
 /// `per_sample` decisions in a row belong to one sample (yes/no labels of an utterance) and are
 /// resampled together. `shares` are the coverages to look at, in 0..=1 and rising.
 ///
 /// # Errors
-/// When there is no seed or no decision, or the seeds do not judge the same number of decisions.
+/// When there is no seed or no decision, or the seeds do not have the same number of decisions.
 pub fn evaluate_calibration(
     seeds: &[CalibratedSeed<'_>],
     per_sample: usize,

@@ -57,7 +57,7 @@ pub fn evaluate_classification<S: AsRef<str>>(
     evaluate_classification_seeds(truth, &[prediction], classes, options)
 }
 
-/// As [`evaluate_classification`] for several seeds judged on the same samples: values are means
+/// As [`evaluate_classification`] for several seeds evaluated on the same samples: values are means
 /// over seeds, intervals resample the samples for all seeds alike and, unless the options say
 /// otherwise, the seeds.
 ///

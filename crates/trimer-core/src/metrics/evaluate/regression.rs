@@ -26,7 +26,7 @@ pub fn evaluate_regression(
     evaluate_regression_seeds(truth, &[pred], range, options)
 }
 
-/// As [`evaluate_regression`] for several seeds judged on the same samples: values are means over
+/// As [`evaluate_regression`] for several seeds evaluated on the same samples: values are means over
 /// seeds, intervals resample the samples for all seeds alike and, unless the options say
 /// otherwise, the seeds.
 ///
