@@ -27,7 +27,7 @@ use crate::{
     corpus::{CorpusInfo, CorpusWriter, Frames, Split},
     store::pickle::{Node, Value},
 };
-use dialogue::{Dialogue, Name, Table, Tables, settle};
+use dialogue::{Dialogue, Name, Table, Tables, resolve_values};
 use std::{collections::BTreeSet, path::Path};
 
 /// Reads conversation feature pickles.
@@ -86,7 +86,7 @@ impl Importer for Erc {
                         return Ok::<_, ImportError>(None);
                     };
                     let mut values = rows[turn].clone();
-                    replaced.add(settle(&mut values, modality, &utterance.id, &file)?);
+                    replaced.add(resolve_values(&mut values, modality, &utterance.id, &file)?);
                     Ok(Some(Frames {
                         dim: values.len(),
                         values: values.into(),
@@ -105,11 +105,11 @@ impl Importer for Erc {
                 file.unused
             ));
         }
-        let silent = (file.dialogues.iter()).filter(|d| d.sentences.is_none());
-        let silent = silent.count();
-        if silent > 0 {
+        let without_text = (file.dialogues.iter()).filter(|d| d.sentences.is_none());
+        let without_text = without_text.count();
+        if without_text > 0 {
             warnings.push(format!(
-                "{silent} dialogues have no sentences, or not one per utterance, and therefore no transcripts"
+                "{without_text} dialogues have no sentences, or not one per utterance, and therefore no transcripts"
             ));
         }
         let utterances = writer.len();

@@ -216,7 +216,7 @@ impl SplitCounts {
 ///
 /// # Errors
 /// [`ImportError::NonFinite`] with the place of the first one, when they are to be refused.
-pub fn settle_non_finite(
+pub fn resolve_non_finite(
     policy: NonFinite,
     values: &mut [f32],
     dim: usize,
@@ -268,7 +268,8 @@ mod tests {
     fn a_value_that_is_not_finite_is_refused_with_its_place_or_becomes_zero() {
         let (file, m) = (Path::new("a.npy"), Modality::Audio);
         let mut values = [0.0, 1.0, 2.0, f32::NAN, 4.0, f32::NEG_INFINITY];
-        let error = settle_non_finite(NonFinite::Refuse, &mut values, 2, file, "a", m).unwrap_err();
+        let error =
+            resolve_non_finite(NonFinite::Refuse, &mut values, 2, file, "a", m).unwrap_err();
         // The value number 3 in rows of 2 is row 1, column 1.
         assert!(
             matches!(
@@ -281,7 +282,7 @@ mod tests {
             ),
             "{error}"
         );
-        let replaced = settle_non_finite(NonFinite::Zero, &mut values, 2, file, "a", m).unwrap();
+        let replaced = resolve_non_finite(NonFinite::Zero, &mut values, 2, file, "a", m).unwrap();
         assert_eq!((replaced, values), (2, [0.0, 1.0, 2.0, 0.0, 4.0, 0.0]));
     }
 }

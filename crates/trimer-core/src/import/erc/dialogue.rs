@@ -1,7 +1,7 @@
 //! One dialogue of a conversation pickle: its utterances, speakers, labels and features.
 
 use super::{
-    super::{ImportError, Refusal, pickled::Replaced, settle_non_finite},
+    super::{ImportError, Refusal, pickled::Replaced, resolve_non_finite},
     File,
 };
 use crate::{
@@ -283,7 +283,7 @@ fn rows(node: Node<'_>) -> Result<Vec<Vec<f32>>, String> {
 }
 
 /// Handles values that are not finite; `-inf` in audio is silence, as in the other pickles.
-pub(super) fn settle(
+pub(super) fn resolve_values(
     values: &mut [f32],
     modality: Modality,
     id: &str,
@@ -298,6 +298,6 @@ pub(super) fn settle(
     }
     let dim = values.len();
     let policy = file.options.non_finite;
-    replaced.other = settle_non_finite(policy, values, dim, file.path, id, modality)?;
+    replaced.other = resolve_non_finite(policy, values, dim, file.path, id, modality)?;
     Ok(replaced)
 }
