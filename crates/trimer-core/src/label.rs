@@ -25,7 +25,7 @@ impl Head {
     /// All heads in the order text, audio, vision, multimodal.
     pub const ALL: [Self; 4] = [Self::Text, Self::Audio, Self::Vision, Self::Multimodal];
 
-    /// The lower-case name, as in files and on the command line.
+    /// The lower-case name, as in files and in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",

@@ -56,7 +56,7 @@ pub enum Task {
 /// What is known about a metric, and how to compute it.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct MetricInfo {
-    /// Name in JSON, on the command line and in tables of this project.
+    /// Name in JSON, in configurations and in tables of this project.
     pub id: &'static str,
     /// Name for people.
     pub title: &'static str,
