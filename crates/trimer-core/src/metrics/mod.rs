@@ -156,7 +156,15 @@ pub static METRICS: &[&MetricInfo] = &[
     &mmsa::SIMS_PEARSON,
 ];
 
-/// The metrics that may select; the first is the default of the task.
+/// The metric by which systems are compared where nobody names another.
+pub fn main_metric(task: Task) -> &'static MetricInfo {
+    match task {
+        Task::Classification => &accuracy::ACCURACY,
+        Task::Regression => &error_size::MAE,
+    }
+}
+
+/// The metrics that may select, the [`main_metric`] first.
 ///
 /// ```
 /// use trimer_core::metrics::{Task, selectable};
@@ -294,6 +302,10 @@ mod tests {
             ids(selectable(scores).collect()),
             ["mae", "mse", "pearson", "acc2_non0"]
         );
+        for task in [classes, scores] {
+            let first = selectable(task).next().unwrap();
+            assert_eq!(first.id, main_metric(task).id);
+        }
         assert_eq!(
             ids(summary(classes).collect()),
             ["accuracy", "uar", "weighted_f1", "macro_f1"]
