@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
+use trimer_core::metrics::{self, main_metric, selectable};
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 
 /// What is to be predicted.
@@ -236,23 +237,6 @@ impl Default for TrainConfig {
     }
 }
 
-/// Metrics that may select, with whether higher is better; the first is the default of its task.
-pub const SELECT_CLASSIFICATION: [(&str, bool); 6] = [
-    ("accuracy", true),
-    ("weighted_f1", true),
-    ("macro_f1", true),
-    ("uar", true),
-    ("log_loss", false),
-    ("brier", false),
-];
-/// As [`SELECT_CLASSIFICATION`], for scores.
-pub const SELECT_REGRESSION: [(&str, bool); 4] = [
-    ("mae", false),
-    ("mse", false),
-    ("pearson", true),
-    ("acc2_non0", true),
-];
-
 impl TrainConfig {
     /// Refuses values outside their range.
     ///
@@ -284,25 +268,24 @@ impl TrainConfig {
     /// # Errors
     /// When the metric cannot select for this task.
     pub fn selector(&self, task: Task) -> Result<(&'static str, bool)> {
-        let known: &[(&'static str, bool)] = match task {
-            Task::Classification { .. } | Task::MultiBinary { .. } => &SELECT_CLASSIFICATION,
-            Task::Regression => &SELECT_REGRESSION,
+        let task = match task {
+            Task::Classification { .. } | Task::MultiBinary { .. } => metrics::Task::Classification,
+            Task::Regression => metrics::Task::Regression,
         };
-        if self.select_metric.is_empty() {
-            return Ok(known[0]);
-        }
-        known
-            .iter()
-            .copied()
-            .find(|(name, _)| *name == self.select_metric)
-            .ok_or_else(|| {
-                let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-                NnError::ConfigRange {
-                    key: "train.select_metric".into(),
-                    value: format!("\"{}\"", self.select_metric),
-                    expected: format!("one of {}", names.join(", ")),
-                }
-            })
+        let found = if self.select_metric.is_empty() {
+            Some(main_metric(task))
+        } else {
+            selectable(task).find(|info| info.id == self.select_metric)
+        };
+        let found = found.ok_or_else(|| {
+            let names: Vec<_> = selectable(task).map(|info| info.id).collect();
+            NnError::ConfigRange {
+                key: "train.select_metric".into(),
+                value: format!("\"{}\"", self.select_metric),
+                expected: format!("one of {}", names.join(", ")),
+            }
+        })?;
+        Ok((found.id, found.higher_is_better))
     }
 }
 
