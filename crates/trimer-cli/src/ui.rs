@@ -11,6 +11,7 @@ use std::io::{IsTerminal, Write as _};
 use trimer_core::corpus::CorpusError;
 use trimer_core::corpus::synth::SynthError;
 use trimer_core::import::ImportError;
+use trimer_core::io::WriteError;
 use trimer_core::labels::LabelError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
@@ -77,8 +78,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
         .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint))
         .or_else(|| cause.downcast_ref::<LabelError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<ReportError>().map(|e| e as &dyn Hint));
-    hinted.and_then(Hint::hint)
+        .or_else(|| cause.downcast_ref::<WriteError>().map(|e| e as &dyn Hint));
+    let of_report = || cause.downcast_ref().and_then(ReportError::hint);
+    hinted.and_then(Hint::hint).or_else(of_report)
 }
 
 /// An error of the command line itself, with its hint.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use trimer_core::Hint;
+use trimer_core::io::WriteError;
 
 /// A configuration that cannot be used, or weights that do not fit.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,12 @@ impl NnError {
             path,
             source,
         }
+    }
+}
+
+impl From<WriteError> for NnError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::io("write", path)(source)
     }
 }
 

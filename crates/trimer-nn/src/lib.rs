@@ -4,7 +4,6 @@ pub mod batch;
 pub mod config;
 pub mod device;
 pub mod error;
-pub mod files;
 pub mod layers;
 pub mod losses;
 pub mod models;

@@ -51,6 +51,12 @@ pub enum TrainError {
     Metric(#[from] trimer_core::metrics::MetricError),
 }
 
+impl From<trimer_core::io::WriteError> for TrainError {
+    fn from(error: trimer_core::io::WriteError) -> Self {
+        Self::Nn(error.into())
+    }
+}
+
 impl Hint for TrainError {
     fn hint(&self) -> Option<String> {
         match self {

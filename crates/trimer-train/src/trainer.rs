@@ -21,10 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use trimer_core::HeadMap;
 use trimer_core::corpus::Corpus;
+use trimer_core::io::write_atomic;
 use trimer_core::metrics::{EvaluationOptions, Metrics};
+use trimer_core::random::mix;
 use trimer_nn::error::NnError;
 use trimer_nn::models::{AnyModel, ClosedForm, FusionModel};
-use trimer_nn::recorder::{Recorder, mix};
+use trimer_nn::recorder::Recorder;
 use trimer_nn::weights::load_weights;
 
 /// After a step.
@@ -307,7 +309,7 @@ impl Trainer<'_> {
             plateau_factor: 1.0,
             ..Progress::default()
         };
-        trimer_nn::files::write_atomic(&self.file(LOG), b"")?;
+        write_atomic(&self.file(LOG), b"")?;
         plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
         Ok(State {
             learner: Learner {
@@ -634,5 +636,5 @@ fn write_log(path: &Path, reports: impl Iterator<Item = EpochReport>) -> Result<
         text.push_str(&serde_json::to_string(&report).unwrap_or_default());
         text.push('\n');
     }
-    Ok(trimer_nn::files::write_atomic(path, text.as_bytes())?)
+    Ok(write_atomic(path, text.as_bytes())?)
 }

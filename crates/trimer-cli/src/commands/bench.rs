@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
-use trimer_nn::models::{MODELS, ModelConfig, Task};
+use trimer_nn::models::{ModelConfig, Task, models};
 use trimer_train::bench::{BenchOptions, BenchResult, Phases, bench};
 use trimer_train::plugins::PluginConfig;
 
@@ -140,7 +140,7 @@ fn text(result: &BenchResult, batch: usize) -> String {
 /// not told: it would be that of the largest model so far.
 fn all(args: &Args, device: &Device) -> anyhow::Result<Answer> {
     let mut rows = Vec::new();
-    for info in MODELS {
+    for info in models() {
         let result = measure(args, info.id, device)?;
         if args.json {
             let mut line = serde_json::to_value(&result)?;
@@ -220,7 +220,7 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
         min_turns: args.min_turns.unwrap_or(turns),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
-        real: args.real,
+        valid_share: args.real,
         phases: match args.only {
             None => Phases::Both,
             Some(Only::Training) => Phases::Training,

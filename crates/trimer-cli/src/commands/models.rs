@@ -4,7 +4,7 @@ use crate::{Answer, ui};
 use serde::Serialize;
 use std::fmt::Write as _;
 use trimer_core::ModalityMap;
-use trimer_nn::models::{MODELS, ModelConfig, ModelInfo, Task};
+use trimer_nn::models::{ModelConfig, ModelInfo, Task, models};
 use trimer_nn::weights::parameter_count;
 use trimer_nn::{InputSpec, burn::tensor::Device};
 
@@ -28,7 +28,7 @@ struct Entry {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let chosen: Vec<&'static ModelInfo> = match &args.id {
-        None => MODELS.to_vec(),
+        None => models(),
         Some(id) => vec![ModelConfig::resolve(id, None, &toml::Table::new())?.info()],
     };
     let entries = chosen
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
                     vec![
                         e.info.id.into(),
                         e.info.title.into(),
-                        e.info.level.into(),
+                        e.info.level.to_string(),
                         e.parameters.to_string(),
                         kind.into(),
                     ]
@@ -75,13 +75,7 @@ pub(crate) const PAPER_DIMS: ModalityMap<Option<usize>> = ModalityMap {
 
 /// The input of a model at its default lengths.
 pub(crate) fn default_input(config: &ModelConfig, dims: ModalityMap<Option<usize>>) -> InputSpec {
-    let (lengths, sampling) = config.default_input();
-    InputSpec {
-        dims,
-        lengths,
-        sampling,
-        n_speakers: config.info().reads_conversations().then_some(2),
-    }
+    config.default_input(dims)
 }
 
 fn entry(info: &'static ModelInfo) -> anyhow::Result<Entry> {
@@ -113,8 +107,8 @@ fn card(entry: &Entry) -> anyhow::Result<()> {
         info.summary,
         info.citation,
         info.level,
-        info.modalities.join(", "),
-        info.tasks.join(", "),
+        info.modalities_in_words(),
+        info.tasks_in_words(),
         entry.parameters,
         info.presets[0],
     );

@@ -5,7 +5,7 @@ use crate::{Answer, ui, ui::Hinted};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Frames, Split, Utterance};
-use trimer_core::import::{NonFinite, settle_non_finite};
+use trimer_core::import::{NonFinite, resolve_non_finite};
 use trimer_core::store::npy;
 use trimer_core::{Head, Modality, ModalityMap};
 use trimer_nn::Task;
@@ -317,7 +317,7 @@ fn corpus_of_one(args: &Args, run: &RunDir) -> anyhow::Result<Corpus> {
             }
         };
         let mut values = array.to_f32();
-        settle_non_finite(
+        resolve_non_finite(
             NonFinite::Refuse,
             &mut values,
             dim,

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
-use trimer_report::embed::TSNE_MAX;
+use trimer_core::stats::embed::TSNE_MAX;
 use trimer_train::RunDir;
 
 /// Arguments of `trimer report`.

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
+use trimer_core::io::write_atomic;
 use trimer_nn::device::Opened;
-use trimer_nn::files::write_atomic;
 use trimer_nn::{ModelConfig, NnError};
 use trimer_train::config::Select;
 use trimer_train::tune::{Best, Method, Rung, Space, Trial, cost, plan, ranked, train_to};
-use trimer_train::{Overrides, RunConfig, RunDir, TuningRecord};
+use trimer_train::{Overrides, RunConfig, RunDir, TrainError, TuningRecord};
 
 /// What is searched when no space is given: what every model has.
 const STANDARD_SPACE: &str = "\
@@ -383,7 +383,7 @@ impl<'a> Search<'a> {
             settings: settings.clone(),
             error: None,
         };
-        let fail = |mut record: Trial, error: &NnError| {
+        let fail = |mut record: Trial, error: &TrainError| {
             record.error = Some(error.to_string());
             Ok(Some(record))
         };
@@ -392,7 +392,9 @@ impl<'a> Search<'a> {
         let config = match overrides.resolve(Some(self.model), self.corpus, vec![self.args.seed]) {
             Ok(config) => config,
             // A key that no model has is a mistake of the space, not of one draw.
-            Err(error @ (NnError::UnknownKey { .. } | NnError::ConfigType { .. })) => {
+            Err(
+                error @ TrainError::Nn(NnError::UnknownKey { .. } | NnError::ConfigType { .. }),
+            ) => {
                 return Err(error.into());
             }
             Err(error) => return fail(record, &error),
@@ -416,7 +418,7 @@ impl<'a> Search<'a> {
                 record.best_epoch = epoch;
                 Ok(Some(record))
             }
-            Err(error @ NnError::Diverged { .. }) => fail(record, &error),
+            Err(error @ TrainError::Diverged { .. }) => fail(record, &error),
             Err(error) => Err(error.into()),
         }
     }

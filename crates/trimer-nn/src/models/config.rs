@@ -13,6 +13,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::any::Any;
 use std::fmt::Debug;
+use trimer_core::ModalityMap;
 
 /// The configuration of any registered model; in files the key `id` tells which.
 ///
@@ -48,6 +49,18 @@ impl ModelConfig {
     /// Frames per modality that the preset reads at most, and how longer sequences are cut.
     pub fn read_limits(&self) -> ReadLimits {
         self.0.read_limits()
+    }
+
+    /// The input that the model has at its default lengths, for features of these widths. Models of
+    /// conversations get two speakers.
+    pub fn default_input(&self, dims: ModalityMap<Option<usize>>) -> InputSpec {
+        let ReadLimits { lengths, sampling } = self.read_limits();
+        InputSpec {
+            dims,
+            lengths,
+            sampling,
+            n_speakers: self.info().reads_conversations().then_some(2),
+        }
     }
 
     /// Refuses values outside their range.

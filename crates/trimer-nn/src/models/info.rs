@@ -99,6 +99,12 @@ impl ModelInfo {
         self.level == Level::Conversation
     }
 
+    /// The modalities that it can read, with `, ` between them.
+    pub fn modalities_in_words(&self) -> String {
+        let names: Vec<&str> = self.modalities.iter().map(|m| m.as_str()).collect();
+        names.join(", ")
+    }
+
     /// The kinds of prediction that it can learn, as they are written, with `, ` between them.
     pub fn tasks_in_words(&self) -> String {
         let names: Vec<&str> = self.tasks.iter().map(|task| task.as_str()).collect();

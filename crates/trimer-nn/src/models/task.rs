@@ -61,6 +61,16 @@ impl Task {
         }
     }
 
+    /// The metrics that apply: those of classes also to yes/no labels, which are classes of two.
+    pub const fn metrics(self) -> trimer_core::metrics::Task {
+        match self {
+            Self::Classification { .. } | Self::MultiBinary { .. } => {
+                trimer_core::metrics::Task::Classification
+            }
+            Self::Regression => trimer_core::metrics::Task::Regression,
+        }
+    }
+
     /// Whether the prediction is a score.
     pub const fn is_regression(self) -> bool {
         matches!(self, Self::Regression)

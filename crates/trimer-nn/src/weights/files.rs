@@ -239,5 +239,5 @@ pub fn write_safetensors(
         )])
     });
     let bytes = safetensors::serialize(views, metadata).map_err(invalid)?;
-    crate::files::write_atomic(path, &bytes)
+    Ok(trimer_core::io::write_atomic(path, &bytes)?)
 }

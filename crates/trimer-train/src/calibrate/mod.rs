@@ -16,6 +16,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
+use trimer_core::io::write_atomic;
 use trimer_core::metrics::Probabilities;
 use trimer_core::metrics::calibration::{
     CoveragePoint, TEMPERATURES, class_logits, class_thresholds, coverage_curve, fit_temperature,
@@ -23,7 +24,6 @@ use trimer_core::metrics::calibration::{
 };
 use trimer_core::{Head, HeadMap};
 use trimer_nn::error::NnError;
-use trimer_nn::files::write_atomic;
 use trimer_nn::models::Task;
 
 /// Name of the file in a seed's directory.

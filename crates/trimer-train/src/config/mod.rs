@@ -7,6 +7,6 @@ mod schema;
 pub use recipe::Overrides;
 pub use resolve::RunSpec;
 pub use schema::{
-    ClassWeights, DataConfig, RegressionLoss, RunConfig, SELECT_CLASSIFICATION, SELECT_REGRESSION,
-    SamplingChoice, Select, SelectOn, TaskChoice, TrainConfig, TuningRecord, UnimodalLabels,
+    ClassWeights, DataConfig, RegressionLoss, RunConfig, SamplingChoice, Select, SelectOn,
+    TaskChoice, TrainConfig, TuningRecord, UnimodalLabels,
 };

@@ -8,6 +8,7 @@ use crate::plugins::{Chain, PluginConfig};
 use crate::schedule::ScheduleConfig;
 use serde::{Deserialize, Serialize};
 use trimer_core::corpus::Split;
+use trimer_core::metrics::{main_metric, selectable};
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
 use trimer_nn::batch::{InputSpec, RandomBatch, random_batch};
 use trimer_nn::config::check_range;
@@ -231,23 +232,6 @@ impl Default for TrainConfig {
     }
 }
 
-/// Metrics that may select, with whether higher is better; the first is the default of its task.
-pub const SELECT_CLASSIFICATION: [(&str, bool); 6] = [
-    ("accuracy", true),
-    ("weighted_f1", true),
-    ("macro_f1", true),
-    ("uar", true),
-    ("log_loss", false),
-    ("brier", false),
-];
-/// As [`SELECT_CLASSIFICATION`], for scores.
-pub const SELECT_REGRESSION: [(&str, bool); 4] = [
-    ("mae", false),
-    ("mse", false),
-    ("pearson", true),
-    ("acc2_non0", true),
-];
-
 impl TrainConfig {
     /// Refuses values outside their range.
     ///
@@ -280,26 +264,21 @@ impl TrainConfig {
     /// # Errors
     /// When the metric cannot select for this task.
     pub fn selector(&self, task: Task) -> Result<(&'static str, bool)> {
-        let known: &[(&'static str, bool)] = match task {
-            Task::Classification { .. } | Task::MultiBinary { .. } => &SELECT_CLASSIFICATION,
-            Task::Regression => &SELECT_REGRESSION,
+        let task = task.metrics();
+        let found = if self.select_metric.is_empty() {
+            Some(main_metric(task))
+        } else {
+            selectable(task).find(|info| info.id == self.select_metric)
         };
-        if self.select_metric.is_empty() {
-            return Ok(known[0]);
-        }
-        known
-            .iter()
-            .copied()
-            .find(|(name, _)| *name == self.select_metric)
-            .ok_or_else(|| {
-                let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-                NnError::ConfigRange {
-                    key: "train.select_metric".into(),
-                    value: format!("\"{}\"", self.select_metric),
-                    expected: format!("one of {}", names.join(", ")),
-                }
-                .into()
-            })
+        let found = found.ok_or_else(|| {
+            let names: Vec<_> = selectable(task).map(|info| info.id).collect();
+            NnError::ConfigRange {
+                key: "train.select_metric".into(),
+                value: format!("\"{}\"", self.select_metric),
+                expected: format!("one of {}", names.join(", ")),
+            }
+        })?;
+        Ok((found.id, found.higher_is_better))
     }
 }
 

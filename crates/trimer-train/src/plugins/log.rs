@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use trimer_core::io::write_atomic;
 use trimer_nn::error::NnError;
 
 /// File of what plug-ins did in each step, one JSON object per line.
@@ -108,10 +109,7 @@ pub(super) fn append(path: &Path, lines: &[StepLine]) -> Result<()> {
 
 /// Writes the file anew.
 pub(super) fn rewrite(path: &Path, lines: &[StepLine]) -> Result<()> {
-    Ok(trimer_nn::files::write_atomic(
-        path,
-        text(lines).as_bytes(),
-    )?)
+    Ok(write_atomic(path, text(lines).as_bytes())?)
 }
 
 fn text(lines: &[StepLine]) -> String {

@@ -42,11 +42,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, CorpusError, Split};
+use trimer_core::io::{partial, write_atomic};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap, ModalitySet};
 use trimer_nn::batch::Batch;
 use trimer_nn::error::NnError;
-use trimer_nn::files::{partial, write_atomic};
 use trimer_nn::models::{AnyModel, Task};
 pub use typed::{Run, RunBuilder};
 
@@ -1003,10 +1003,8 @@ fn write_events(dir: &Path) -> Result<()> {
             }
         }
     }
-    Ok(write_atomic(
-        &dir.join("events.out.tfevents.trimer"),
-        &encode(&scalars),
-    )?)
+    let events = dir.join("events.out.tfevents.trimer");
+    Ok(write_atomic(&events, &encode(&scalars))?)
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {

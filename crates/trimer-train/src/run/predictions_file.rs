@@ -11,9 +11,10 @@
 use crate::error::{Result, TrainError};
 use crate::predict::Predictions;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use trimer_core::corpus::{Corpus, MAX_UTTERANCES};
+use trimer_core::io::write_atomic_with;
 use trimer_core::store::columns::{Column, read_columns, write_columns};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::error::NnError;
@@ -83,19 +84,9 @@ pub fn write(
             table.push((format!("prob_{head}_{class}"), Column::Double(probs)));
         }
     }
-    let mut sibling = path.as_os_str().to_owned();
-    sibling.push(".partial");
-    let sibling = Path::new(&sibling);
-    let file = File::create(sibling).map_err(NnError::io("create", sibling))?;
-    let written = write_columns(&file, "predictions", &table)
-        .map_err(std::io::Error::other)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(sibling, path));
-    if written.is_err() {
-        // Nothing to do about a failure to tidy up after a failure.
-        let _ = fs::remove_file(sibling);
-    }
-    Ok(written.map_err(NnError::io("write", path))?)
+    Ok(write_atomic_with(path, |file| {
+        write_columns(file, "predictions", &table).map_err(std::io::Error::other)
+    })?)
 }
 
 /// Whether the predicted names are the corpus's yes/no labels.

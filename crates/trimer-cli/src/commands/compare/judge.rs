@@ -12,7 +12,7 @@ use trimer_nn::burn::tensor::Device;
 use trimer_nn::weights::parameter_count;
 use trimer_train::bench::latency_ms;
 use trimer_train::compare::Pooled;
-use trimer_train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, parts};
+use trimer_train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, data::parts};
 
 /// A whole comparison, as it is written to `results.json`.
 #[derive(Debug, Serialize)]
@@ -205,7 +205,9 @@ fn row(
 ) -> anyhow::Result<Row> {
     let cfg = &entrant.runs[0].config;
     let plain = device.clone();
-    let model = cfg.model.build_blank(&cfg.input, cfg.task, &plain)?;
+    let model = cfg
+        .model
+        .build_uninitialised(&cfg.input, cfg.task, &plain)?;
     let protocols = entrant
         .runs
         .iter()

@@ -369,7 +369,7 @@ fn write(out: &Path, comparison: &Comparison) -> anyhow::Result<()> {
         ("results.md", render::markdown(comparison)),
         ("results.tex", render::latex(comparison)),
     ] {
-        trimer_nn::files::write_atomic(&out.join(name), text.as_bytes())?;
+        trimer_core::io::write_atomic(&out.join(name), text.as_bytes())?;
     }
     render::report(comparison).write(&out.join("report.html"))?;
     Ok(())

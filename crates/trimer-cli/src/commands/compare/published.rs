@@ -66,7 +66,7 @@ pub(super) fn matching(corpus: &Corpus, cfg: &RunConfig) -> Vec<Published> {
         return Vec::new();
     };
     let fits = |p: &Protocol| {
-        let task = cfg.task.name();
+        let task = cfg.task.kind().as_str();
         let splits = Split::ALL.map(|split| corpus.indices(split).len());
         p.task == task
             && p.corpus.contains(&corpus.info().name.to_lowercase())

@@ -3,7 +3,8 @@
 use super::judge::{Comparison, Row};
 use crate::ui;
 use std::fmt::Write as _;
-use trimer_core::metrics::METRICS;
+use trimer_core::io::csv_field;
+use trimer_core::metrics::{METRICS, Task, summary};
 use trimer_report::{BarChart, Cell, Column, Report, Section, Table};
 
 /// A table of words, ready for any of the formats.
@@ -15,27 +16,15 @@ pub(super) struct Sheet {
 
 /// The metrics that the main table shows, by task.
 fn shown(c: &Comparison) -> Vec<&'static str> {
-    const CLASSES: [&str; 4] = ["accuracy", "weighted_f1", "macro_f1", "uar"];
-    const SCORES: [&str; 9] = [
-        "mae",
-        "pearson",
-        "acc2_non0",
-        "acc2_non0_f1",
-        "acc7",
-        "sims_acc2",
-        "sims_acc3",
-        "sims_acc5",
-        "sims_f1",
-    ];
-    let wanted: &[&str] = if c.classes.is_empty() {
-        &SCORES
+    let task = if c.classes.is_empty() {
+        Task::Regression
     } else {
-        &CLASSES
+        Task::Classification
     };
     let has = |id: &str| c.rows.iter().any(|r| r.metrics.scalar(id).is_some());
     let mut ids = vec![c.metric];
-    let known = METRICS.iter().map(|info| info.id);
-    ids.extend(known.filter(|id| wanted.contains(id) && *id != c.metric && has(id)));
+    let short = summary(task).map(|info| info.id);
+    ids.extend(short.filter(|id| *id != c.metric && has(id)));
     ids
 }
 
@@ -274,13 +263,6 @@ fn tex(text: &str) -> String {
 
 /// Every scalar of every row, one per line, unrounded.
 pub(super) fn csv(c: &Comparison) -> String {
-    let quote = |text: &str| {
-        if text.contains([',', '"', '\n']) {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text.to_owned()
-        }
-    };
     let number = |v: f64| {
         if v.is_nan() {
             String::new()
@@ -292,7 +274,7 @@ pub(super) fn csv(c: &Comparison) -> String {
     for r in &c.rows {
         let begin = format!(
             "{},{},{},{},{}",
-            quote(&r.name),
+            csv_field(&r.name),
             r.model,
             r.head,
             r.label,
@@ -303,7 +285,7 @@ pub(super) fn csv(c: &Comparison) -> String {
             let _ = writeln!(
                 out,
                 "{begin},{},{},{low},{high}",
-                quote(metric),
+                csv_field(metric),
                 number(value)
             );
         };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
-use trimer_nn::NnError;
 use trimer_nn::burn::tensor::Device;
+use trimer_train::TrainError;
 use trimer_train::{EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, train_run};
 
 /// One run to train: a configuration on one corpus.
@@ -23,7 +23,7 @@ pub(super) struct Unit {
 }
 
 /// How a unit ended.
-pub(super) type Trained = Result<RunDir, NnError>;
+pub(super) type Trained = Result<RunDir, TrainError>;
 
 /// Trains all units; `None` when the user asked to stop. One that fails does not end the others.
 pub(super) fn train_all(
@@ -71,7 +71,7 @@ fn train_one(
     device: &Device,
     stop: &AtomicBool,
     row: &BoardRow<'_>,
-) -> Result<Option<RunDir>, NnError> {
+) -> Result<Option<RunDir>, TrainError> {
     let run = open_or_create(unit, environment)?;
     let mut watcher = Watcher {
         row,
@@ -85,7 +85,7 @@ fn train_one(
 }
 
 /// The run of an earlier start of the same comparison, or a new one.
-fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir, NnError> {
+fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir, TrainError> {
     if !unit.path.join("config.toml").is_file() {
         return RunDir::create(&unit.path, unit.config.clone(), environment);
     }
@@ -103,7 +103,7 @@ fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir
             return run.with_more_seeds(wanted);
         }
     }
-    Err(NnError::Run {
+    Err(TrainError::Run {
         path: unit.path.clone(),
         reason: "it was trained with other settings, seeds or data than are asked for now".into(),
         hint: "choose another `--out`, or remove this run to train it again".into(),

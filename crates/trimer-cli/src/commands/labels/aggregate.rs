@@ -1,6 +1,6 @@
 //! `trimer labels aggregate`: annotators' votes to labels.
 
-use super::{quoted, share};
+use super::share;
 use crate::{
     Answer,
     ui::{self, Hinted},
@@ -18,6 +18,7 @@ use std::{
 use trimer_core::{
     Head,
     corpus::label_column,
+    io::csv_field,
     labels::{self, Aggregation, Agreement, Expected, RuleOptions, StateCounts, Votes},
     stats::BootstrapOptions,
     store::columns::{Column, write_columns},
@@ -312,7 +313,7 @@ fn write_results(
         BufWriter::new(File::create(part.path().join("todo.csv")).with_context(context)?);
     writeln!(open, "id,modality,state,votes,missing_votes")?;
     for row in &summary.todo {
-        let (id, n, missing) = (quoted(row.id), row.votes, row.missing_votes);
+        let (id, n, missing) = (csv_field(row.id), row.votes, row.missing_votes);
         writeln!(open, "{id},{},{},{n},{missing}", row.modality, row.state)?;
     }
     open.flush()?;
@@ -402,13 +403,13 @@ fn soft_columns(votes: &Votes, found: &Aggregation) -> Vec<(String, Column)> {
 
 fn write_csv(path: &Path, columns: &[(String, Column)]) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
-    let names: Vec<_> = columns.iter().map(|(name, _)| quoted(name)).collect();
+    let names: Vec<_> = columns.iter().map(|(name, _)| csv_field(name)).collect();
     writeln!(out, "{}", names.join(","))?;
     let n = columns.first().map_or(0, |(_, c)| c.len());
     for row in 0..n {
         for (k, (_, column)) in columns.iter().enumerate() {
             let comma = if k > 0 { "," } else { "" };
-            write!(out, "{comma}{}", quoted(&column.cell(row)))?;
+            write!(out, "{comma}{}", csv_field(&column.cell(row)))?;
         }
         writeln!(out)?;
     }

@@ -1,6 +1,6 @@
 //! `trimer labels stats`: how often labels of different modalities contradict each other.
 
-use super::{quoted, share};
+use super::share;
 use crate::{
     Answer, label_report,
     ui::{self, Hinted},
@@ -15,6 +15,7 @@ use std::{
 use trimer_core::{
     Head, HeadMap,
     corpus::{Corpus, label_column},
+    io::csv_field,
     labels::{self, LabelStats, StatsOptions, rows::Rows},
 };
 
@@ -210,9 +211,9 @@ impl ConflictFile {
     }
 
     fn write(&mut self, id: &str, labels: &HeadMap<Option<&str>>) -> std::io::Result<()> {
-        write!(self.out, "{}", quoted(id))?;
+        write!(self.out, "{}", csv_field(id))?;
         for (_, label) in labels.iter() {
-            write!(self.out, ",{}", quoted(label.unwrap_or_default()))?;
+            write!(self.out, ",{}", csv_field(label.unwrap_or_default()))?;
         }
         writeln!(self.out)
     }

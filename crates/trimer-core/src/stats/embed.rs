@@ -3,6 +3,8 @@
 //! Both take rows of equal length and give a place in the plane for each. They are deterministic:
 //! the same rows (and seed) give the same places to the bit, however many processors there are.
 
+use crate::random::SplitMix64;
+
 /// Rounds of orthogonal iteration at most; it ends when nothing moves any more.
 const PCA_ROUNDS: usize = 1000;
 /// Fewer rows have no t-SNE map.
@@ -127,7 +129,7 @@ const EXAGGERATION: f64 = 12.0;
 /// rows allow, 1000 steps, started from the principal components, step sizes as in scikit-learn.
 ///
 /// `None` below [`TSNE_MIN`] or above [`TSNE_MAX`] rows, and where no row differs from another. Equal
-/// rows are told apart by a little noise that follows from `seed`.
+/// rows are made to differ by a little noise that follows from `seed`.
 ///
 /// It is written here rather than taken from a library since those sum in parallel, so that their maps
 /// differ from run to run, and bring a dozen crates.
@@ -142,10 +144,10 @@ pub fn tsne(rows: &[Vec<f64>], seed: u64) -> Option<Vec<[f64; 2]>> {
     if scale.is_nan() || scale <= 0.0 {
         return None;
     }
-    let mut state = seed;
+    let mut stream = SplitMix64::new(seed);
     let mut places: Vec<[f64; 2]> = start
         .iter()
-        .map(|p| p.map(|v| 1e-4 * v / scale + 1e-6 * noise(&mut state)))
+        .map(|p| p.map(|v| 1e-4 * v / scale + 1e-6 * noise(&mut stream)))
         .collect();
     let attraction = similarities(rows, 30.0_f64.min((n as f64 - 1.0) / 3.0));
     let rate = (n as f64 / EXAGGERATION / 4.0).max(50.0);
@@ -200,7 +202,7 @@ fn similarities(rows: &[Vec<f64>], perplexity: f64) -> Vec<f64> {
 }
 
 /// The probabilities with which row `i` would choose each other as its neighbour, with the bandwidth
-/// that gives them the wished perplexity.
+/// that gives them the target perplexity.
 fn conditional(squares: &[f64], i: usize, perplexity: f64, out: &mut [f64]) {
     let others = || (0..squares.len()).filter(move |j| *j != i);
     let nearest = others().map(|j| squares[j]).fold(f64::INFINITY, f64::min);
@@ -263,14 +265,9 @@ fn gradient(p: &[f64], places: &[[f64; 2]], exaggeration: f64) -> Vec<[f64; 2]> 
     slopes
 }
 
-/// The next number in -1..1 of SplitMix64.
-fn noise(state: &mut u64) -> f64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+/// Uniform in -1..1.
+fn noise(stream: &mut SplitMix64) -> f64 {
+    2.0 * stream.next_f64() - 1.0
 }
 
 #[cfg(test)]
@@ -314,11 +311,11 @@ mod tests {
 
     /// Three groups around the corners of a triangle in ten dimensions.
     fn groups(n: usize) -> Vec<Vec<f64>> {
-        let mut state = 7;
+        let mut stream = SplitMix64::new(7);
         (0..n)
             .map(|i| {
                 (0..10)
-                    .map(|k| if k == i % 3 { 6.0 } else { 0.0 } + noise(&mut state))
+                    .map(|k| if k == i % 3 { 6.0 } else { 0.0 } + noise(&mut stream))
                     .collect()
             })
             .collect()
@@ -349,8 +346,10 @@ mod tests {
     fn the_gradient_is_the_slope_of_the_divergence() {
         let rows = groups(12);
         let p = similarities(&rows, 3.0);
-        let mut state = 3;
-        let places: Vec<[f64; 2]> = (0..12).map(|_| [0; 2].map(|_| noise(&mut state))).collect();
+        let mut stream = SplitMix64::new(3);
+        let places: Vec<[f64; 2]> = (0..12)
+            .map(|_| [0; 2].map(|_| noise(&mut stream)))
+            .collect();
         let divergence = |places: &[[f64; 2]]| -> f64 {
             let near = |i: usize, j: usize| {
                 let (a, b) = (places[i], places[j]);
@@ -395,7 +394,7 @@ mod tests {
             let nearest = others
                 .min_by(|x, y| distance(x).total_cmp(&distance(y)))
                 .unwrap();
-            assert_eq!(nearest % 3, i % 3, "{i} lies beside {nearest}");
+            assert_eq!(nearest % 3, i % 3, "{i} lies next to {nearest}");
         }
     }
 
