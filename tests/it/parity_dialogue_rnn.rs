@@ -96,6 +96,7 @@ fn check(fixture: &Fixture) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn dialoguernn_agrees() {
     for name in names("fagm_dialoguernn_") {
         check(&Fixture::open(&name));
@@ -103,6 +104,7 @@ fn dialoguernn_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn biddin_agrees() {
     for name in names("fagm_biddin_") {
         check(&Fixture::open(&name));

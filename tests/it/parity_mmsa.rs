@@ -273,6 +273,7 @@ fn check_gradients(fixture: &Fixture, model: &AnyModel, loss: &Tensor<1>) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn outputs_losses_gradients_and_statistics_agree() {
     let device = Device::flex().autodiff();
     for name in names("mmsa_") {

@@ -335,6 +335,7 @@ fn run(name: &str) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn ogm_and_ogm_ge_agree() {
     for name in names("ogm_") {
         run(&name);
@@ -343,6 +344,7 @@ fn ogm_and_ogm_ge_agree() {
 
 /// The noise is drawn by the step's seed, has the gradient's deviation, and comes to both branches.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn noise_is_repeatable_and_as_large_as_the_gradient() {
     let device = Device::flex().autodiff();
     for name in names("ogm_ge_concat") {
