@@ -59,7 +59,6 @@ fn declared_owners_are_the_probed_ones() {
 /// With the parameters that a modality owns at zero, nothing of it reaches any output.
 fn all_passes_its_owned_layers(subject: &Subject, modality: Modality, first: &Batch) {
     let device = Device::flex();
-    // A model of its own: clones share their running statistics.
     let model = build(subject, CLASSES, &device);
     let owner = Owner::Modality(modality);
     let owned: BTreeSet<String> = parameter_ids(&model)
