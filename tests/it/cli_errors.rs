@@ -364,3 +364,26 @@ fn a_result_that_cannot_be_printed_is_an_error() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("standard output"), "{said}");
 }
+
+/// An error of a file passes through the command line as it is, and so does its hint.
+#[test]
+fn an_array_of_objects_is_refused_with_a_way_out() {
+    let dir = with_corpus(30);
+    let at = dir.path();
+    trimer(
+        at,
+        &format!("train --corpus c {TINY} --set train.epochs=1 --out r"),
+    )
+    .ok();
+    let header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }";
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    fs::write(at.join("objects.npy"), bytes).unwrap();
+    trimer(at, "predict r --features text=objects.npy").refused(&[
+        "objects.npy",
+        "hint: ",
+        "astype(\"float32\")",
+    ]);
+}

@@ -154,7 +154,8 @@ impl Hint for NnError {
             Self::ConfigType { reason, .. } => nearest_variant(reason),
             Self::CorpusFile(e) => e.hint(),
             Self::Torch(e) => e.hint(),
-            _ => None,
+            Self::Metric(e) => e.hint(),
+            Self::ConfigRange { .. } | Self::Io { .. } => None,
         }
     }
 }
