@@ -290,7 +290,7 @@ fn chosen_rows(args: &Args, corpus: &Corpus) -> anyhow::Result<Vec<usize>> {
         return args.id.iter().map(find).collect();
     }
     Ok(match &args.split {
-        Some(name) => corpus.indices(super::eval::parse_split(name)),
+        Some(name) => corpus.indices(super::eval::parse_split(name)?),
         None => (0..corpus.len()).collect(),
     })
 }
