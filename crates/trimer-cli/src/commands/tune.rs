@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
 use trimer_nn::device::Opened;
-use trimer_nn::files::write_atomic;
+use trimer_nn::files::{read_json_lines, write_atomic};
 use trimer_nn::train::config::Select;
 use trimer_nn::train::{Overrides, RunConfig, RunDir, TuningRecord};
 use trimer_nn::tune::{Best, Method, Rung, Space, Trial, cost, plan, ranked, train_to};
@@ -292,11 +292,7 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         }
         // A last line that was cut off is trained (or read) again.
-        let text = std::fs::read_to_string(&file)?;
-        Ok(text
-            .lines()
-            .filter_map(|l| serde_json::from_str(l).ok())
-            .collect())
+        Ok(read_json_lines(&file)?)
     }
 
     fn round(

@@ -8,6 +8,7 @@ use crate::conversation::Order;
 use crate::corrupt::drop_modalities;
 use crate::data::{Loader, Normaliser};
 use crate::error::{NnError, Result};
+use crate::files;
 use crate::models::{AnyModel, FusionModel};
 use crate::optim::{Optimizer, clip_by_norm};
 use crate::plugins::{At, Chain, Means, PLUGIN_LOG, Pass};
@@ -293,7 +294,7 @@ impl Trainer<'_> {
             plateau_factor: 1.0,
             ..Progress::default()
         };
-        crate::files::write_atomic(&self.file(LOG), b"")?;
+        files::write_atomic(&self.file(LOG), b"")?;
         plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
         Ok(State {
             model,
@@ -502,6 +503,7 @@ impl Trainer<'_> {
         p.step = 0;
         p.seen = 0;
         p.loss_sums = HeadMap::default();
+        p.seen_heads = HeadMap::default();
         p.aux_sums.clear();
         p.total_sum = 0.0;
         if is_best {
@@ -512,7 +514,7 @@ impl Trainer<'_> {
             checkpoint::save_weights(&self.file(BEST), &state.model, &state.normaliser, &about)?;
         }
         // The log first: a line beyond the checkpoint is cut off on resume, a missing one is lost.
-        append_log(&self.file(LOG), &report)?;
+        files::append(&self.file(LOG), log_line(&report).as_bytes())?;
         self.save(state)?;
         observer.epoch(self.seed, &report);
         Ok(())
@@ -600,6 +602,7 @@ fn read_losses(
         0,
     ));
     for (head, value) in heads.iter().zip(&values) {
+        *progress.seen_heads.get_mut(*head) = true;
         *progress.loss_sums.get_mut(*head) += f64::from(*value) * n as f64;
     }
     for ((name, _), value) in aux.iter().zip(&values[heads.len()..]) {
@@ -614,7 +617,8 @@ fn read_losses(
 fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
     HeadMap::from_fn(|h| {
         let sum = *p.loss_sums.get(h);
-        (sum != 0.0).then(|| sum / p.seen.max(1) as f64)
+        // Where an epoch is continued, the sum of what came before tells of a head too.
+        (*p.seen_heads.get(h) || sum != 0.0).then(|| sum / p.seen.max(1) as f64)
     })
 }
 
@@ -636,16 +640,12 @@ pub(crate) fn now() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// The reports in a log; a last line that was cut off is ignored.
+/// The reports in a log; a last line that was cut off is left out.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file, or a line that was not cut off, cannot be read.
 pub fn read_log(path: &Path) -> Result<Vec<EpochReport>> {
-    let text = std::fs::read_to_string(path).map_err(NnError::io("read", path))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    files::read_json_lines(path)
 }
 
 fn trim_log(path: &Path, global_step: u64) -> Result<()> {
@@ -654,23 +654,12 @@ fn trim_log(path: &Path, global_step: u64) -> Result<()> {
     } else {
         Vec::new()
     };
-    write_log(
-        path,
-        kept.into_iter().filter(|r| r.global_step <= global_step),
-    )
+    let kept = kept.iter().filter(|r| r.global_step <= global_step);
+    files::write_atomic(path, kept.map(log_line).collect::<String>().as_bytes())
 }
 
-fn append_log(path: &Path, report: &EpochReport) -> Result<()> {
-    let mut all = read_log(path)?;
-    all.push(report.clone());
-    write_log(path, all.into_iter())
-}
-
-fn write_log(path: &Path, reports: impl Iterator<Item = EpochReport>) -> Result<()> {
-    let mut text = String::new();
-    for report in reports {
-        text.push_str(&serde_json::to_string(&report).unwrap_or_default());
-        text.push('\n');
-    }
-    crate::files::write_atomic(path, text.as_bytes())
+fn log_line(report: &EpochReport) -> String {
+    let mut line = serde_json::to_string(report).unwrap_or_default();
+    line.push('\n');
+    line
 }
