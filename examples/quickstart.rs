@@ -19,8 +19,8 @@
 
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
-use trimer::core::corpus::synth::{self, SynthSpec};
-use trimer::core::metrics::EvaluationOptions;
+use trimer::corpus::synth::{self, SynthSpec};
+use trimer::metrics::EvaluationOptions;
 use trimer::nn::config::parse_set;
 use trimer::prelude::*;
 use trimer::train::trainer::Silent;

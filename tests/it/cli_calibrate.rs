@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     path::Path,
 };
-use trimer::core::store::columns::{Column, read_columns};
+use trimer::store::columns::{Column, read_columns};
 
 fn train(dir: &Path, corpus: &str, out: &str, more: &str) {
     let line = format!("train --corpus {corpus} {TINY} {more} --out {out}");
@@ -415,4 +415,41 @@ fn scores_have_nothing_to_calibrate() {
         trimer(at, "eval r --json").json()["calibration"],
         serde_json::json!({})
     );
+}
+
+/// The library and the command give the same answer under the same name.
+#[test]
+fn the_library_predicts_what_the_command_prints() {
+    use trimer::train::RunDir;
+    use trimer::{Head, corpus::Corpus, corpus::Split};
+
+    let dir = with_corpus(120);
+    let at = dir.path();
+    train(at, "c", "r", "--set train.epochs=3");
+    let run = RunDir::open(&at.join("r")).unwrap();
+    let corpus = Corpus::open(at.join("c")).unwrap();
+    let rows = corpus.indices(Split::Test);
+    let device = trimer::nn::device::parse("cpu").unwrap();
+    let both = [
+        ("", run.predict(1, &corpus, &rows, &device).unwrap()),
+        (
+            "--raw",
+            run.predict_raw(1, &corpus, &rows, &device).unwrap(),
+        ),
+    ];
+    assert_ne!(both[0].1.outputs, both[1].1.outputs);
+    for (option, ours) in both {
+        let line = format!("predict r --corpus c --split test --json {option}");
+        let printed = trimer(at, &line).json();
+        for (i, one) in printed.as_array().unwrap().iter().enumerate() {
+            let said = &one["heads"]["multimodal"]["probabilities"];
+            let row = ours.row(Head::Multimodal, i).unwrap();
+            for (class, p) in run.config.classes.iter().zip(row) {
+                assert_eq!(said[class].as_f64(), Some(*p), "{line}: {class}");
+            }
+        }
+    }
+    let stored = run.predictions(1, &corpus, Split::Test, &device).unwrap();
+    let raw = run.predict_raw(1, &corpus, &stored.indices, &device);
+    assert_eq!(stored.indices, raw.unwrap().indices);
 }

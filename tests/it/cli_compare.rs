@@ -379,6 +379,11 @@ fn a_search_stays_on_validation_continues_and_writes_a_recipe() {
     assert_eq!(recipe("whole"), recipe("cut"));
     let other = line("cut").replace("--budget 18", "--budget 12");
     trimer(at, &other).refused(&["another search"]);
+    // A trial that cannot be read is not trained again and written over.
+    let trials = at.join("cut/lfmim/trials.jsonl");
+    let known = fs::read_to_string(&trials).unwrap();
+    fs::write(&trials, known.replacen("\"trial\"", "\"attempt\"", 1)).unwrap();
+    finish(command(at, &words)).refused(&["trials.jsonl", "line 1", "hint: "]);
 
     // The recipe trains, the run says where its settings are from, and a comparison says that too.
     let line = "compare --corpus c --models lfmim --recipes whole --seeds 1 --out out --json";

@@ -122,7 +122,7 @@ fn a_loaded_model_is_that_of_the_file_and_owes_nothing_to_initial_values() {
     // Initial values that are not drawn are zero, every one of them.
     let blank = cfg
         .model
-        .build_blank(&cfg.input, cfg.task, &device)
+        .build_uninitialised(&cfg.input, cfg.task, &device)
         .unwrap();
     for (path, (_, value)) in parameters(&blank) {
         assert!(to_vec(value).iter().all(|x| *x == 0.0), "{path}");

@@ -3,7 +3,7 @@
 use crate::cli::{TINY, entries, import_rows, trimer, with_corpus};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
-use trimer::core::corpus::Corpus;
+use trimer::corpus::Corpus;
 
 fn number(value: &Value) -> f64 {
     value
@@ -183,7 +183,7 @@ fn attention_is_told_over_the_frames_that_the_model_reads() {
                 let corpus = Corpus::open(at.join("c")).unwrap();
                 let id = one["id"].as_str().unwrap();
                 let row = corpus.utterances().iter().position(|u| u.id == id).unwrap();
-                corpus.frame_count(row, trimer::core::Modality::Audio) as u64
+                corpus.frame_count(row, trimer::Modality::Audio) as u64
             };
             assert_eq!(index.len(), 4);
             assert!(index.is_sorted() && *index.last().unwrap() < available);

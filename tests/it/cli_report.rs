@@ -4,8 +4,8 @@ use crate::cli::{Folder, TINY, entries, import_rows, trimer, with_corpus};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use trimer::core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
-use trimer::core::{LabelSpace, ModalityMap};
+use trimer::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer::{LabelSpace, ModalityMap};
 
 const SECTIONS: [&str; 12] = [
     "protocol",
@@ -494,4 +494,18 @@ fn what_cannot_be_shown_is_refused_before_anything_is_written() {
     .ok();
     let page = fs::read_to_string(at.join("bad.html")).unwrap();
     assert!(page.contains("SELECTED ON TEST"));
+}
+
+/// The losses that a model asks for beside its heads stand in every line of the log, but no plug-in made them.
+#[test]
+fn losses_of_the_model_are_nothing_that_plugins_measured() {
+    let dir = with_corpus(60);
+    let at = dir.path();
+    let line = "train --corpus c --model mlf_dnn --set train.epochs=1 --out r";
+    trimer(at, line).ok();
+    let log = fs::read_to_string(at.join("r/seed-1/log.jsonl")).unwrap();
+    assert!(log.contains("aux_losses"), "{log}");
+    let line = "report r --without robustness --without embedding --out r.html --json";
+    let run = trimer(at, line).json()["runs"][0].take();
+    assert!(run["plugins"]["left_out"].is_string(), "{}", run["plugins"]);
 }

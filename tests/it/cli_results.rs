@@ -10,8 +10,8 @@ use std::{
     fs::{self, File},
     path::Path,
 };
-use trimer::core::store::columns::{Column, read_columns};
-use trimer::core::store::npy;
+use trimer::store::columns::{Column, read_columns};
+use trimer::store::npy;
 use trimer::train::RunDir;
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -385,10 +385,9 @@ fn heads_without_labels_are_left_out_of_training() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn a_corpus_of_scores_imported_as_classes_trains() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let mut trained = 0;
     for path in golden::files(&golden.join("corpora/mmsa"), "pkl") {
         let stem = golden::stem(&path);
@@ -532,15 +531,25 @@ fn given_weights_are_judged_as_they_are_or_trained_further() {
     refused("wide/seed-1/best.safetensors", &["another shape", "hint: "]);
     refused("none.safetensors", &["none.safetensors"]);
     refused("c/corpus.toml", &["corpus.toml", "hint: "]);
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+}
+
+#[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
+fn hostile_checkpoints_are_refused_as_initial_weights() {
+    let golden = golden::folder();
+    let dir = with_corpus(40);
+    let at = dir.path();
+    let mut seen = 0;
     for path in golden::files(&golden.join("checkpoints"), "pth") {
         if golden::stem(&path).starts_with("bad_") {
             let name = path.file_name().unwrap().to_str().unwrap();
             fs::copy(&path, at.join(name)).unwrap();
-            refused(name, &[name, "hint: "]);
+            let line = format!("train --corpus c {TINY} --init {name} --out x");
+            trimer(at, &line).refused(&[name, "hint: "]);
+            assert!(!at.join("x").exists());
+            seen += 1;
         }
     }
+    assert!(seen > 0);
     assert!(!Path::new("/tmp/pwned").exists());
 }

@@ -74,6 +74,7 @@ fn check_gradients<M: Module>(
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn attention_agrees_with_every_kind_of_mask() {
     for name in names("block_mha") {
         let fixture = Fixture::open(&name);
@@ -179,6 +180,7 @@ fn attention_agrees_with_every_kind_of_mask() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn layer_norm_agrees() {
     for name in names("block_layernorm") {
         let fixture = Fixture::open(&name);
@@ -215,6 +217,7 @@ fn layer_norm_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_lfmim_block_agrees() {
     for name in names("block_lfmim") {
         let fixture = Fixture::open(&name);
@@ -272,6 +275,7 @@ fn the_lfmim_block_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn cross_entropy_agrees() {
     for name in names("block_cross_entropy") {
         let fixture = Fixture::open(&name);
@@ -319,6 +323,7 @@ fn cross_entropy_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn positions_agree_and_skip_zero_channels() {
     for name in names("block_positional") {
         let fixture = Fixture::open(&name);
@@ -351,6 +356,7 @@ fn positions_agree_and_skip_zero_channels() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn optimizers_and_clipping_agree() {
     use std::collections::BTreeMap;
     use trimer::train::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};

@@ -2,8 +2,8 @@
 
 use crate::cli::trimer;
 use std::path::Path;
-use trimer::core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
-use trimer::core::{LabelSpace, ModalityMap};
+use trimer::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer::{LabelSpace, ModalityMap};
 
 /// 160 utterances; `happy` is the sign of the text's first feature, `sad` that of the audio's, so
 /// that all four combinations occur.

@@ -1,7 +1,6 @@
 //! Properties of LFMIM that follow from its definition, for both published forms.
 
 use std::collections::{BTreeMap, BTreeSet};
-use trimer::core::{Head, HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Tensor};
 use trimer::nn::layers::Initializer;
@@ -13,8 +12,10 @@ use trimer::nn::weights::{
     write_safetensors,
 };
 use trimer::nn::{Batch, InputSpec, ModelOutput, NnError, Recorder, Sequence, Task};
+use trimer::train::TrainError;
 use trimer::train::checkpoint;
 use trimer::train::optim::{Optimizer, OptimizerConfig};
+use trimer::{Head, HeadMap, Modality, ModalityMap};
 
 const CLASSES: usize = 5;
 
@@ -490,7 +491,10 @@ fn weights_that_do_not_fit_are_listed_by_name() {
         let path = dir.path().join("odd.safetensors");
         write_safetensors(&path, &state, &[]).unwrap();
         let error = checkpoint::load_weights(&path, model, &spec()).unwrap_err();
-        assert!(matches!(error, NnError::Weights { .. }), "{error}");
+        assert!(
+            matches!(error, TrainError::Nn(NnError::Weights { .. })),
+            "{error}"
+        );
     }
 }
 

@@ -13,10 +13,15 @@ use trimer_core::corpus::synth::SynthError;
 use trimer_core::import::ImportError;
 use trimer_core::io::WriteError;
 use trimer_core::labels::LabelError;
+use trimer_core::metrics::MetricError;
+use trimer_core::store::npy::NpyError;
+use trimer_core::store::npz::NpzError;
+use trimer_core::store::pickle::PickleError;
+use trimer_core::store::torch::TorchError;
 use trimer_core::{Head, Hint};
 use trimer_nn::NnError;
 use trimer_report::ReportError;
-use trimer_train::{EpochReport, Observer, StepReport};
+use trimer_train::{EpochReport, Observer, StepReport, TrainError};
 
 /// Prints data, as it is, with a line end.
 pub(crate) fn data(text: &str) {
@@ -67,20 +72,37 @@ pub(crate) fn fail(error: &anyhow::Error) {
     }
 }
 
-fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(Hinted { hint, .. }) = cause.downcast_ref() {
-        return Some(hint.clone());
-    }
-    let hinted: Option<&dyn Hint> = cause
-        .downcast_ref::<NnError>()
-        .map(|e| e as &dyn Hint)
-        .or_else(|| cause.downcast_ref::<CorpusError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<SynthError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<ImportError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<LabelError>().map(|e| e as &dyn Hint))
-        .or_else(|| cause.downcast_ref::<WriteError>().map(|e| e as &dyn Hint));
-    let of_report = || cause.downcast_ref().and_then(ReportError::hint);
-    hinted.and_then(Hint::hint).or_else(of_report)
+/// Writes `hint_of` from the list of errors that give hints. An error whose type was erased can only be asked by
+/// its type, so that the list must be whole: a test compares it with the sources.
+macro_rules! hinted {
+    ($($error:ident),+ $(,)?) => {
+        fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+            $(if let Some(error) = cause.downcast_ref::<$error>() {
+                return error.hint();
+            })+
+            None
+        }
+
+        #[cfg(test)]
+        const HINTED: &[&str] = &[$(stringify!($error)),+];
+    };
+}
+
+hinted! {
+    CorpusError,
+    Hinted,
+    ImportError,
+    LabelError,
+    MetricError,
+    NnError,
+    NpyError,
+    NpzError,
+    PickleError,
+    ReportError,
+    SynthError,
+    TorchError,
+    TrainError,
+    WriteError,
 }
 
 /// An error of the command line itself, with its hint.
@@ -106,6 +128,12 @@ impl std::fmt::Display for Hinted {
 }
 
 impl std::error::Error for Hinted {}
+
+impl Hint for Hinted {
+    fn hint(&self) -> Option<String> {
+        Some(self.hint.clone())
+    }
+}
 
 /// Temporary directories are closed to others; results need not be.
 pub(crate) fn readable_by_others(dir: &std::path::Path) {
@@ -324,5 +352,45 @@ mod tests {
             &[vec!["a".into(), "5".into()], vec!["b".into(), "12".into()]],
         );
         assert_eq!(text, "name  n\na      5\nb     12\n");
+    }
+
+    /// The types for which the sources under `folder` implement `Hint`.
+    fn implementors(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                implementors(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let lines = text.lines().filter(|line| line.starts_with("impl"));
+                let names =
+                    lines.filter_map(|line| line.split_once("Hint for ")?.1.split(' ').next());
+                found.extend(names.map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_error_that_gives_hints_is_asked_for_them() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = std::collections::BTreeSet::new();
+        implementors(&crates, &mut found);
+        assert!(found.iter().eq(HINTED), "{found:?}, asked are {HINTED:?}");
+    }
+
+    #[test]
+    fn a_hint_is_found_wherever_the_error_comes_from() {
+        let class = || MetricError::Class {
+            what: "truth",
+            class: 3,
+            sample: 0,
+            n_classes: 2,
+        };
+        let bare = anyhow::Error::from(class());
+        let wrapped = anyhow::Error::from(TrainError::from(class())).context("cannot judge");
+        for error in [bare, wrapped] {
+            let hint = error.chain().find_map(hint_of);
+            assert!(hint.is_some_and(|h| h.contains("class list")), "{error:?}");
+        }
     }
 }

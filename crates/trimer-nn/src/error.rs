@@ -117,7 +117,7 @@ impl Hint for NnError {
             }
             Self::ConfigType { reason, .. } => nearest_variant(reason),
             Self::Torch(e) => e.hint(),
-            _ => None,
+            Self::ConfigRange { .. } | Self::Io { .. } => None,
         }
     }
 }

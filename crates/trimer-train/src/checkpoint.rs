@@ -29,6 +29,9 @@ pub struct Progress {
     pub global_step: u64,
     /// Sums over the current epoch: loss per head, weighted total, and utterances seen.
     pub loss_sums: HeadMap<f64>,
+    /// Heads that had a loss in the current epoch, as far as this process knows: a loss may well be zero.
+    #[serde(skip)]
+    pub seen_heads: HeadMap<bool>,
     /// Sums over the current epoch: the model's own losses by name.
     #[serde(default)]
     pub aux_sums: BTreeMap<String, f64>,
@@ -53,6 +56,7 @@ impl Progress {
     pub fn add_step(&mut self, losses: &StepLosses, n: usize) {
         for (head, loss) in losses.heads.iter() {
             if let Some(loss) = loss {
+                *self.seen_heads.get_mut(head) = true;
                 *self.loss_sums.get_mut(head) += loss * n as f64;
             }
         }

@@ -66,7 +66,7 @@ impl Hint for TrainError {
                 Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`; `trimer corpus check` finds features that are NaN".into())
             }
             Self::CorpusFile(e) => e.hint(),
-            Self::Metric(_) => None,
+            Self::Metric(e) => e.hint(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod explain;
+pub mod json_lines;
 pub mod objective;
 pub mod optim;
 pub mod plugins;

@@ -6,6 +6,7 @@ use crate::data::conversation::Order;
 use crate::data::corrupt::drop_modalities;
 use crate::data::{Loader, Normaliser};
 use crate::error::{Result, TrainError};
+use crate::json_lines;
 use crate::objective::{Objective, label_columns};
 use crate::optim::Optimizer;
 use crate::plugins::{Chain, Means, PLUGIN_LOG, StepInfo};
@@ -494,6 +495,7 @@ impl Trainer<'_> {
         p.step = 0;
         p.seen = 0;
         p.loss_sums = HeadMap::default();
+        p.seen_heads = HeadMap::default();
         p.aux_sums.clear();
         p.total_sum = 0.0;
         if is_best {
@@ -509,7 +511,7 @@ impl Trainer<'_> {
             )?;
         }
         // The log first: a line beyond the checkpoint is cut off on resume, a missing one is lost.
-        append_log(&self.file(LOG), &report)?;
+        json_lines::append(&self.file(LOG), log_line(&report).as_bytes())?;
         self.save(state)?;
         observer.epoch(self.seed, &report);
         Ok(())
@@ -578,7 +580,8 @@ pub fn score_range(cfg: &RunConfig) -> Option<[f64; 2]> {
 fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
     HeadMap::from_fn(|h| {
         let sum = *p.loss_sums.get(h);
-        (sum != 0.0).then(|| sum / p.seen.max(1) as f64)
+        // Where an epoch is continued, the sum of what came before tells of a head too.
+        (*p.seen_heads.get(h) || sum != 0.0).then(|| sum / p.seen.max(1) as f64)
     })
 }
 
@@ -600,16 +603,12 @@ pub(crate) fn now() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// The reports in a log; a last line that was cut off is ignored.
+/// The reports in a log; a last line that was cut off is left out.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file, or a line that was not cut off, cannot be read.
 pub fn read_log(path: &Path) -> Result<Vec<EpochReport>> {
-    let text = std::fs::read_to_string(path).map_err(NnError::io("read", path))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    json_lines::read_json_lines(path)
 }
 
 fn trim_log(path: &Path, global_step: u64) -> Result<()> {
@@ -618,23 +617,15 @@ fn trim_log(path: &Path, global_step: u64) -> Result<()> {
     } else {
         Vec::new()
     };
-    write_log(
+    let kept = kept.iter().filter(|r| r.global_step <= global_step);
+    Ok(write_atomic(
         path,
-        kept.into_iter().filter(|r| r.global_step <= global_step),
-    )
+        kept.map(log_line).collect::<String>().as_bytes(),
+    )?)
 }
 
-fn append_log(path: &Path, report: &EpochReport) -> Result<()> {
-    let mut all = read_log(path)?;
-    all.push(report.clone());
-    write_log(path, all.into_iter())
-}
-
-fn write_log(path: &Path, reports: impl Iterator<Item = EpochReport>) -> Result<()> {
-    let mut text = String::new();
-    for report in reports {
-        text.push_str(&serde_json::to_string(&report).unwrap_or_default());
-        text.push('\n');
-    }
-    Ok(write_atomic(path, text.as_bytes())?)
+fn log_line(report: &EpochReport) -> String {
+    let mut line = serde_json::to_string(report).unwrap_or_default();
+    line.push('\n');
+    line
 }

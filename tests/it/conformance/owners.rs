@@ -5,12 +5,12 @@ use super::subjects::{
     learners, logits, reads, subjects, values,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use trimer::core::{Head, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::tensor::Device;
 use trimer::nn::models::{AnyModel, Owner};
 use trimer::nn::weights::{gradients, map_parameters, parameter_ids};
 use trimer::nn::{Batch, FusionModel, InputSpec, Sampling, Task, probe};
 use trimer::train::data::corrupt::subsets;
+use trimer::{Head, Modality, ModalityMap, ModalitySet};
 
 /// What every layer reads, by the path of the first parameter of each.
 fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f32>>> {
@@ -44,7 +44,8 @@ fn declared_owners_are_the_probed_ones() {
             let after = read_by_layers(&model, &mixed);
             for (path, inputs) in &before {
                 assert!(
-                    model.owner_of(path) != Owner::Modality(modality) || after[path] == *inputs,
+                    model.properties().owner_of(path) != Owner::Modality(modality)
+                        || after[path] == *inputs,
                     "{}: `{path}` reads more than {modality}",
                     subject.name
                 );
@@ -59,12 +60,11 @@ fn declared_owners_are_the_probed_ones() {
 /// With the parameters that a modality owns at zero, nothing of it reaches any output.
 fn all_passes_its_owned_layers(subject: &Subject, modality: Modality, first: &Batch) {
     let device = Device::flex();
-    // A model of its own: clones share their running statistics.
     let model = build(subject, CLASSES, &device);
     let owner = Owner::Modality(modality);
     let owned: BTreeSet<String> = parameter_ids(&model)
         .into_keys()
-        .filter(|path| model.owner_of(path) == owner)
+        .filter(|path| model.properties().owner_of(path) == owner)
         .collect();
     if owned.is_empty() {
         println!("{}: nothing belongs to {modality}", subject.name);
@@ -131,7 +131,7 @@ fn all_sets_of_modalities_and_all_tasks_work_or_are_refused() {
     for subject in subjects() {
         let tasks = tasks
             .iter()
-            .filter(|(name, _)| subject.info.tasks.contains(name));
+            .filter(|(_, task)| subject.info.tasks.contains(&task.kind()));
         for ((_, task), keep) in
             tasks.flat_map(|t| subsets(reads(&subject)).into_iter().map(move |s| (t, s)))
         {
@@ -209,7 +209,8 @@ fn towers_are_their_own(subject: &Subject) {
             continue;
         }
         for (path, grad) in gradients(&model, own.sum().backward()) {
-            let foreign = matches!(model.owner_of(&path), Owner::Modality(m) if m != modality);
+            let foreign =
+                matches!(model.properties().owner_of(&path), Owner::Modality(m) if m != modality);
             assert!(
                 !foreign || values(&grad).iter().all(|g| *g == 0.0),
                 "{}: `{path}` has a part in the features of {modality}",

@@ -55,7 +55,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     check(args)?;
     let device = crate::device::opened(&args.device)?.device;
-    let split = parse_split(&args.split);
+    let split = parse_split(&args.split)?;
     let runs = args
         .run
         .iter()

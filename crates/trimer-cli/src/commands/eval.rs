@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         Some(other) => Corpus::open(other)?,
         None => run.open_corpus()?,
     };
-    let split = parse_split(&args.split);
+    let split = parse_split(&args.split)?;
     let device = crate::device::opened(&args.device)?.device;
     if labelled_rows_of_any(&corpus, split, run.config.task).is_empty() {
         return Err(Hinted::new(
@@ -81,12 +81,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// The split of a checked name.
-pub(crate) fn parse_split(name: &str) -> Split {
-    Split::ALL
-        .into_iter()
-        .find(|s| s.as_str() == name)
-        .unwrap_or(Split::Test)
+/// The split of this name. No other name may open test.
+pub(crate) fn parse_split(name: &str) -> anyhow::Result<Split> {
+    let found = Split::ALL.into_iter().find(|s| s.as_str() == name);
+    Ok(found.ok_or_else(|| {
+        let known = Split::ALL.map(Split::as_str);
+        let near = trimer_core::error::nearest(name, known);
+        Hinted::new(
+            format!("`{name}` is no split"),
+            near.map_or_else(
+                || format!("splits are {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            ),
+        )
+    })?)
 }
 
 /// Prints the metrics of a run.
@@ -226,4 +234,20 @@ fn class_table(heads: &HeadMap<Option<Metrics>>, classes: &[String]) -> String {
         .chain(present.iter().map(|(h, _)| h.as_str()))
         .collect();
     ui::table(&head, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_name_opens_test() {
+        for split in Split::ALL {
+            assert_eq!(parse_split(split.as_str()).unwrap(), split);
+        }
+        for name in ["tset", "Test", "", "all"] {
+            let error = parse_split(name).unwrap_err();
+            assert!(error.to_string().contains("is no split"), "{error}");
+        }
+    }
 }

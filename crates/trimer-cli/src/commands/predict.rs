@@ -115,13 +115,16 @@ fn answer(
     }
     let window = args.window.map(|n| n as usize);
     let mut predictions = if args.online || window.is_some() {
-        run.predict_in_parts(seed, corpus, rows, (args.online, window), device)?
+        let raw = run.predict_in_parts(seed, corpus, rows, (args.online, window), device)?;
+        match &reading.calibration {
+            Some(calibration) => calibration.apply(&raw, run.config.task),
+            None => raw,
+        }
+    } else if args.raw {
+        run.predict_raw(seed, corpus, rows, device)?
     } else {
         run.predict(seed, corpus, rows, device)?
     };
-    if let Some(calibration) = &reading.calibration {
-        predictions = calibration.apply(&predictions, run.config.task);
-    }
     for modality in run.missing_modalities(corpus).iter() {
         ui::warn(&format!(
             "there are no {modality} features: the model sees padding in their place, and its {modality} head is left out"
@@ -290,7 +293,7 @@ fn chosen_rows(args: &Args, corpus: &Corpus) -> anyhow::Result<Vec<usize>> {
         return args.id.iter().map(find).collect();
     }
     Ok(match &args.split {
-        Some(name) => corpus.indices(super::eval::parse_split(name)),
+        Some(name) => corpus.indices(super::eval::parse_split(name)?),
         None => (0..corpus.len()).collect(),
     })
 }

@@ -57,7 +57,7 @@ fn known_sections() -> String {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     check(args)?;
-    let split = super::eval::parse_split(&args.split);
+    let split = super::eval::parse_split(&args.split)?;
     let options = Options {
         split,
         without: args.without.clone(),

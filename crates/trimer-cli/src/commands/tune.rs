@@ -12,6 +12,7 @@ use trimer_core::io::write_atomic;
 use trimer_nn::device::Opened;
 use trimer_nn::{ModelConfig, NnError};
 use trimer_train::config::Select;
+use trimer_train::json_lines::read_json_lines;
 use trimer_train::tune::{Best, Method, Rung, Space, Trial, cost, plan, ranked, train_to};
 use trimer_train::{Overrides, RunConfig, RunDir, TrainError, TuningRecord};
 
@@ -292,11 +293,7 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         }
         // A last line that was cut off is trained (or read) again.
-        let text = std::fs::read_to_string(&file)?;
-        Ok(text
-            .lines()
-            .filter_map(|l| serde_json::from_str(l).ok())
-            .collect())
+        Ok(read_json_lines(&file)?)
     }
 
     fn round(

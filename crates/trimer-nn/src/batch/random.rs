@@ -83,6 +83,7 @@ pub fn random_batch(input: &InputSpec, task: Task, size: RandomBatch, device: &D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::to_vec;
 
     #[test]
     fn lengths_are_spread_between_both_ends() {

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
-use crate::layers::Initializer;
+use crate::layers::{Buffer, Initializer};
 use crate::recorder::Recorder;
-use burn::module::{Module, RunningState};
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Head, HeadMap, Modality};
@@ -54,7 +54,7 @@ impl ModelConfigOf for MajorityConfig {
 
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Majority> {
         let present = input.modalities();
-        let buffer = || RunningState::new(Tensor::zeros([task.n_outputs()], init.device()));
+        let buffer = || Buffer::new(Tensor::zeros([task.n_outputs()], init.device()));
         let of = |head: Head| {
             let has = head.modality().is_none_or(|m| present.contains(m));
             has.then(&buffer)
@@ -73,19 +73,19 @@ impl ModelConfigOf for MajorityConfig {
 #[derive(Module, Debug)]
 pub struct Majority {
     /// Logarithms of the text label's frequencies, or its mean score; `[n_outputs]`, fitted without gradient.
-    pub text_prior: Option<RunningState<Tensor<1>>>,
+    pub text_prior: Option<Buffer<1>>,
     /// The same of the audio label.
-    pub audio_prior: Option<RunningState<Tensor<1>>>,
+    pub audio_prior: Option<Buffer<1>>,
     /// The same of the vision label.
-    pub vision_prior: Option<RunningState<Tensor<1>>>,
+    pub vision_prior: Option<Buffer<1>>,
     /// The same of the multimodal label.
-    pub multimodal_prior: Option<RunningState<Tensor<1>>>,
+    pub multimodal_prior: Option<Buffer<1>>,
     #[module(skip)]
     task: Task,
 }
 
 impl Majority {
-    const fn buffer(&self, head: Head) -> Option<&RunningState<Tensor<1>>> {
+    const fn buffer(&self, head: Head) -> Option<&Buffer<1>> {
         match head {
             Head::Text => self.text_prior.as_ref(),
             Head::Audio => self.audio_prior.as_ref(),
@@ -98,7 +98,7 @@ impl Majority {
 impl FusionModel for Majority {
     fn forward(&self, batch: &Batch, _rec: &mut Recorder) -> ModelOutput {
         let logits = HeadMap::from_fn(|head| {
-            let row: Tensor<2> = self.buffer(head)?.value_sync().unsqueeze();
+            let row: Tensor<2> = self.buffer(head)?.value().unsqueeze();
             Some(row.expand([batch.len(), self.task.n_outputs()]))
         });
         ModelOutput {
@@ -160,16 +160,16 @@ impl Majority {
 }
 
 /// Puts host values into a buffer.
-pub(super) fn set_buffer<const D: usize>(buffer: &RunningState<Tensor<D>>, values: &[f32]) {
-    let old = buffer.value_sync();
+pub(super) fn set_buffer<const D: usize>(buffer: &Buffer<D>, values: &[f32]) {
+    let old = buffer.value();
     let data = TensorData::new(values.to_vec(), old.dims());
-    buffer.update(Tensor::from_data(data, &old.device()));
-    let _ = buffer.value_sync();
+    buffer.set(Tensor::from_data(data, &old.device()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trimer_core::ModalityMap;
     use crate::weights::to_vec;
     use burn::tensor::Device;
 

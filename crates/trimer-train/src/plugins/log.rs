@@ -1,12 +1,11 @@
 //! What plug-ins did: per step in a file of its own, as means in the epoch's report.
 
 use crate::error::Result;
+use crate::json_lines;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use trimer_core::io::write_atomic;
-use trimer_nn::error::NnError;
 
 /// File of what plug-ins did in each step, one JSON object per line.
 pub const PLUGIN_LOG: &str = "plugins.jsonl";
@@ -77,19 +76,15 @@ impl Sums {
 }
 
 /// The lines of a run's `plugins.jsonl`, none if there is no such file; a last line that was cut off is
-/// ignored.
+/// left out.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file, or a line that was not cut off, cannot be read.
 pub fn read_plugin_log(path: &Path) -> Result<Vec<StepLine>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(path).map_err(NnError::io("read", path))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    json_lines::read_json_lines(path)
 }
 
 /// Adds lines at the end of the file.
@@ -97,14 +92,7 @@ pub(super) fn append(path: &Path, lines: &[StepLine]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(NnError::io("open", path))?;
-    file.write_all(text(lines).as_bytes())
-        .map_err(NnError::io("write", path))?;
-    Ok(())
+    json_lines::append(path, text(lines).as_bytes())
 }
 
 /// Writes the file anew.

@@ -483,7 +483,7 @@ impl RunDir {
         })
     }
 
-    /// What a seed says about a split: read from disk where this run wrote it about this corpus,
+    /// What a seed says about a split, without calibration: read from disk where this run wrote it about this corpus,
     /// else computed.
     ///
     /// # Errors
@@ -500,14 +500,34 @@ impl RunDir {
             return predictions_file::read(&file, corpus, &self.config.classes);
         }
         let rows = labelled_rows_of_any(corpus, split, self.config.task);
-        self.predict(seed, corpus, &rows, device)
+        self.predict_raw(seed, corpus, &rows, device)
     }
 
-    /// Runs a seed's selected model over rows of a corpus.
+    /// Runs a seed's selected model over rows of a corpus. Where the seed is calibrated, probabilities are those that
+    /// the temperatures fitted on validation give, as `trimer predict` prints them; [`Self::predict_raw`] is without.
+    ///
+    /// # Errors
+    /// When the corpus does not have what the model reads, or the stored calibration cannot be read.
+    pub fn predict(
+        &self,
+        seed: u64,
+        corpus: &Corpus,
+        rows: &[usize],
+        device: &Device,
+    ) -> Result<Predictions> {
+        let raw = self.predict_raw(seed, corpus, rows, device)?;
+        Ok(match self.calibration(seed)? {
+            Some(calibration) => calibration.apply(&raw, self.config.task),
+            None => raw,
+        })
+    }
+
+    /// Runs a seed's selected model over rows of a corpus: its own probabilities, as they are stored in
+    /// `predictions-<split>.parquet` and judged.
     ///
     /// # Errors
     /// When the corpus does not have what the model reads.
-    pub fn predict(
+    pub fn predict_raw(
         &self,
         seed: u64,
         corpus: &Corpus,
@@ -517,11 +537,11 @@ impl RunDir {
         self.predict_prepared(seed, corpus, rows, device, &|batch| batch)
     }
 
-    /// As [`Self::predict`], a conversation in parts: `online`, each utterance from what was said before
+    /// As [`Self::predict_raw`], a conversation in parts: `online`, each utterance from what was said before
     /// it; with a `window`, from so many turns at most.
     ///
     /// # Errors
-    /// When the model does not read conversations, or as [`Self::predict`].
+    /// When the model does not read conversations, or as [`Self::predict_raw`].
     pub fn predict_in_parts(
         &self,
         seed: u64,
@@ -592,10 +612,10 @@ impl RunDir {
         Ok(use_model(&model.valid(), &loader, &plain))
     }
 
-    /// As [`Self::predict`], with the features changed before the model sees them.
+    /// As [`Self::predict_raw`], with the features changed before the model sees them.
     ///
     /// # Errors
-    /// As [`Self::predict`].
+    /// As [`Self::predict_raw`].
     pub fn predict_corrupted(
         &self,
         seed: u64,
@@ -887,7 +907,7 @@ fn judge(
             }
             let file = run.predictions_path(seed, split);
             if !file.exists() {
-                let predictions = run.predict(seed, corpus, &rows, device)?;
+                let predictions = run.predict_raw(seed, corpus, &rows, device)?;
                 predictions_file::write(
                     &file,
                     &predictions,

@@ -100,7 +100,7 @@ Writes results.json, .csv, .md, .tex and report.html to the directory, the runs 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let opened = crate::device::opened(&args.device)?;
     let select_on = parse_select_on(&args.select_on);
-    let split = parse_split(&args.split);
+    let split = parse_split(&args.split)?;
     let (entrants, corpora, failed, jobs) = if args.runs.is_empty() {
         train(args, select_on, &opened)?
     } else {
@@ -187,7 +187,7 @@ fn train(args: &Args, select_on: SelectOn, opened: &Opened) -> anyhow::Result<Tr
         .map(Corpus::open)
         .collect::<Result<Vec<_>, _>>()?;
     for corpus in &corpora {
-        let split = parse_split(&args.split);
+        let split = parse_split(&args.split)?;
         if corpus.indices(split).is_empty() {
             return Err(Hinted::new(
                 format!(
@@ -287,7 +287,7 @@ fn units(
                 &seeds,
                 select_on,
             )?;
-            judge::check_unseen(&config, parse_split(&args.split))?;
+            judge::check_unseen(&config, parse_split(&args.split)?)?;
             let same = |u: &training::Unit| u.corpus == fold && u.config == config;
             let at = units.iter().position(same).unwrap_or_else(|| {
                 let (path, name) = if corpora.len() == 1 {

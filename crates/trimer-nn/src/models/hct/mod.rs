@@ -420,6 +420,7 @@ impl FusionModel for Hct {
 mod tests {
     use super::Modality::{Audio, Text, Vision};
     use super::*;
+    use trimer_core::ModalityMap;
     use crate::weights::{map_parameters, parameter_count};
     use burn::tensor::Device;
 

@@ -6,6 +6,8 @@
 //! (`LogisticRegression(C)`, `Ridge(alpha = 1/C)`): `Σ loss + ‖W‖² / (2 C)`, intercept free, where
 //! `W` of two classes is the one difference of their vectors.
 
+mod lbfgs;
+
 use super::majority::set_buffer;
 use super::{
     ClosedForm, FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReadLimits, Task,
@@ -14,13 +16,11 @@ use super::{
 use crate::batch::{Batch, InputSpec, Sequence};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
-use crate::layers::{Initializer, Linear};
+use crate::layers::{Buffer, Initializer, Linear};
 use crate::recorder::Recorder;
 use crate::weights::{map_parameters, to_vec};
-use burn::module::{Module, RunningState};
+use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData};
-mod lbfgs;
-
 use lbfgs::{Stop, add, dot};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -150,8 +150,8 @@ impl ModelConfigOf for LogisticConfig {
         };
         let mut one = |width: Option<usize>| {
             width.map(|width| LinearModel {
-                fixed_shift: RunningState::new(Tensor::zeros([width], init.device())),
-                fixed_scale: RunningState::new(Tensor::ones([width], init.device())),
+                fixed_shift: Buffer::new(Tensor::zeros([width], init.device())),
+                fixed_scale: Buffer::new(Tensor::ones([width], init.device())),
                 linear: Linear {
                     weight: init.constant([task.n_outputs(), width], 0.0),
                     bias: init.constant([task.n_outputs()], 0.0),
@@ -178,17 +178,17 @@ impl ModelConfigOf for LogisticConfig {
 #[derive(Module, Debug)]
 pub struct LinearModel {
     /// Mean on the train split, `[features]`, a buffer.
-    pub fixed_shift: RunningState<Tensor<1>>,
+    pub fixed_shift: Buffer<1>,
     /// One over the standard deviation, zero for a constant feature, `[features]`, a buffer.
-    pub fixed_scale: RunningState<Tensor<1>>,
+    pub fixed_scale: Buffer<1>,
     /// `features -> outputs`.
     pub linear: Linear,
 }
 
 impl LinearModel {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let shift: Tensor<2> = self.fixed_shift.value_sync().unsqueeze();
-        let scale: Tensor<2> = self.fixed_scale.value_sync().unsqueeze();
+        let shift: Tensor<2> = self.fixed_shift.value().unsqueeze();
+        let scale: Tensor<2> = self.fixed_scale.value().unsqueeze();
         self.linear.forward((x - shift) * scale)
     }
 }

@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(model.branches.len(), 2);
         assert_eq!(model.head.proj1.weight.dims(), [60, 60]);
         assert_eq!(
-            model.state_key("branches.1.cross.0.layers.2.fc1.bias"),
+            model.key("branches.1.cross.0.layers.2.fc1.bias"),
             "trans_v_with_a.layers.2.fc1.bias"
         );
     }
