@@ -52,7 +52,9 @@ def commands(args: argparse.Namespace, folder: Path) -> dict[str, list[str]]:
     files = {modality: folder / f"{modality}.npy" for modality in MODALITIES}
     for modality, shape in MODALITIES.items():
         np.save(files[modality], rng.standard_normal(shape).astype("float32"))
-    ours = [args.trimer, "predict", str(args.run), "--json", "--threads", str(args.threads)]
+    # PyTorch knows the weights and not the run's temperatures.
+    ours = [args.trimer, "predict", str(args.run), "--raw", "--json"]
+    ours += ["--threads", str(args.threads)]
     for modality, file in files.items():
         ours += ["--features", f"{modality}={file}"]
     found = {"trimer": ours}
