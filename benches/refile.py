@@ -8,8 +8,8 @@ OUT    a folder for corpora and runs; the same command with the same folder cont
 FILED  benches/runs/<date>-<machine>
 
 Steps that are done are listed in OUT/done and not run again; a step that was stopped continues
-where its command can. Run it from the root of a clone after `cargo build --release`, with a Python that
-has NumPy and, for the topics speed and startup, PyTorch and safetensors. A README per topic is
+where its command can. Run it from the root of a clone after `cargo build --release`, with a Python
+that has NumPy and, for the topics speed and startup, PyTorch and safetensors. A README per topic is
 yours to write: it says what came out.
 """
 from __future__ import annotations

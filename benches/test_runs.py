@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The filed runs: their shape, their links, and that every command names what exists.
 
-`python -m pytest benches`, or this file by itself. Nothing is measured and nothing is built: flags of
-the scripts are taken from their `--help`, those of `trimer` from its sources.
+`python -m pytest benches`, or this file by itself. Nothing is measured and nothing is built: flags
+of the scripts are taken from their `--help`, those of `trimer` from its sources.
 """
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Runs(unittest.TestCase):
         for topic in topics:
             with self.subTest(topic):
                 self.assertRegex(topic.parent.name, r"^\d{4}-\d{2}-\d{2}-[a-z0-9-]+$")
-                self.assertTrue(topic.is_dir(), "a file beside the topics")
+                self.assertTrue(topic.is_dir(), "a file among the topics")
                 readme = topic / "README.md"
                 self.assertTrue(readme.is_file())
                 text = readme.read_text(encoding="utf-8")

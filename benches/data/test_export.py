@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,21 @@ from sets.mosi import with_valid
 from sets.ravdess import held_out_actors
 
 EXPORT = Path(__file__).with_name("export.py")
+# The sources themselves, where a machine has them.
+SOURCES = Path(os.environ.get("TRIMER_SHARED", "/nonexistent")) / "data"
+# By set and fold, the start of SHA-256 over the names and bytes of all files, in order of the
+# names: what the filed figures were made from.
+DIGESTS = {
+    ("ravdess", 1): "74433d0ad5dbbc1f",
+    ("ravdess", 5): "11a85bd437235da4",
+    ("ravdess_librosa", 2): "5ade2547a74975d3",
+    ("mosi", 1): "1ac43d5c37e57e7a",
+    ("mosi", 0): "137473c1197e2eb5",
+    ("mosi_dialogue", None): "e0b7d131b5fb26b4",
+    ("meld", None): "ba56c07a6b785023",
+    ("emorynlp", None): "8b56cfc073a72a01",
+    ("cremad", None): "ba287a801893f972",
+}
 RNG = np.random.default_rng(0)
 
 
@@ -273,6 +291,26 @@ class Others(Case):
         for utterances in ([Utterance("a/b")], [Utterance("a"), Utterance("a")], []):
             with self.subTest(utterances), self.assertRaises(ExportError):
                 write_folder(self.out, utterances)
+
+
+@unittest.skipUnless(SOURCES.is_dir(), "TRIMER_SHARED does not name a folder with data/")
+class Sources(Case):
+    """The published sets, byte for byte as they were when figures were filed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = SOURCES
+
+    def test_exports_are_those_of_the_filed_figures(self) -> None:
+        for (name, fold), expected in DIGESTS.items():
+            with self.subTest(name, fold=fold):
+                self.export(name, *([] if fold is None else ["--fold", str(fold)]))
+                digest = hashlib.sha256()
+                for path in sorted(path for path in self.out.rglob("*") if path.is_file()):
+                    digest.update(path.relative_to(self.out).as_posix().encode())
+                    digest.update(path.read_bytes())
+                shutil.rmtree(self.out)
+                self.assertTrue(digest.hexdigest().startswith(expected))
 
 
 if __name__ == "__main__":

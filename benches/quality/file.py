@@ -75,7 +75,7 @@ def write_compact(path: Path, value: Any) -> None:
 
 
 def file_tables(out: Path, filed: Path) -> None:
-    """Files every table that `trimer compare` and the scripts beside it left in OUT."""
+    """Files every table that `trimer compare` and the other commands left in OUT."""
     for results in sorted(out.glob("*/results.json")):
         table = results.parent
         write_compact(filed / f"{table.name}.json", rounded(read_json(results)))
