@@ -35,9 +35,9 @@ pub mod value;
 pub use confusion::ConfusionMatrix;
 pub use evaluate::{
     Abstained, AtCoverage, CalibratedSeed, CalibrationResult, ClassificationPrediction,
-    EvaluationOptions, compare_classification, compare_regression, evaluate_binary_seeds,
-    evaluate_calibration, evaluate_classification, evaluate_classification_seeds,
-    evaluate_regression, evaluate_regression_seeds,
+    DecisionDraw, EvaluationOptions, ScoreDraw, compare_classification, compare_regression,
+    evaluate_binary_seeds, evaluate_calibration, evaluate_classification,
+    evaluate_classification_seeds, evaluate_regression, evaluate_regression_seeds,
 };
 pub use pairs::Pairs;
 pub use probability::Probabilities;
