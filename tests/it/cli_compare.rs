@@ -235,7 +235,7 @@ fn a_row_without_a_recipe_is_named() {
 }
 
 #[test]
-fn folds_are_judged_as_one_list() {
+fn folds_are_evaluated_as_one_list() {
     let dir = with_corpus(40);
     let at = dir.path();
     trimer(at, "corpus synth d --utterances 30 --seed 8").ok();
@@ -253,7 +253,7 @@ fn folds_are_judged_as_one_list() {
 }
 
 #[test]
-fn selecting_on_test_is_refused_or_stamped_with_what_it_adds() {
+fn selecting_on_test_is_refused_or_warned_about_with_what_it_adds() {
     let dir = with_corpus(60);
     let at = dir.path();
     trimer(
@@ -397,7 +397,7 @@ fn a_search_stays_on_validation_continues_and_writes_a_recipe() {
 }
 
 #[test]
-fn a_run_is_judged_without_modalities_without_frames_and_in_noise() {
+fn a_run_is_evaluated_without_modalities_without_frames_and_in_noise() {
     let dir = with_corpus(60);
     let at = dir.path();
     let line = format!("train --corpus c {TINY} --set train.epochs=3 --out r");

@@ -254,7 +254,7 @@ fn runs_of_different_corpora_and_models_stand_side_by_side() {
         assert!(left_out.contains(&id), "{left_out:?}");
     }
     assert!(page.contains("Left out: "), "a column says why it is empty");
-    // Two runs of one name are told apart by their paths.
+    // Two runs of one name are distinguished by their paths.
     fs::create_dir(at.join("sub")).unwrap();
     train(at, "c", "sub/one", TINY);
     let same = trimer(
@@ -365,7 +365,7 @@ fn yes_no(folder: &Path) {
 }
 
 #[test]
-fn a_model_of_conversations_is_judged_by_their_length() {
+fn a_model_of_conversations_is_evaluated_by_their_length() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     trimer(
@@ -496,7 +496,7 @@ fn what_cannot_be_shown_is_refused_before_anything_is_written() {
     assert!(page.contains("SELECTED ON TEST"));
 }
 
-/// The losses that a model asks for beside its heads stand in every line of the log, but no plug-in made them.
+/// The losses that a model asks for in addition to its heads stand in every line of the log, but no plug-in made them.
 #[test]
 fn losses_of_the_model_are_nothing_that_plugins_measured() {
     let dir = with_corpus(60);

@@ -384,7 +384,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         };
         assert_eq!(after(3, 0.0), after(3, 0.0));
         assert_ne!(after(3, 0.0), after(4, 0.0));
-        // alpha = 0 leaves k = 1: what is left beside the gradient is noise of deviation one half.
+        // alpha = 0 leaves k = 1: what comes in addition to the gradient is noise of deviation one half.
         let noise: Vec<f64> = after(3, 0.0)
             .iter()
             .enumerate()
@@ -393,7 +393,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         let n = noise.len() as f64;
         let mean = noise.iter().sum::<f64>() / n;
         let variance = noise.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        // 4,000 draws: five standard errors.
+        // 4,000 values: five standard errors.
         assert!(mean.abs() < 5.0 * 0.5 / n.sqrt(), "{mean}");
         assert!(
             (variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n).sqrt(),
