@@ -127,6 +127,33 @@ fn ece(table: &Table, temperature: f64) -> f64 {
     sum / rows.len() as f64
 }
 
+/// What `predict` says of test: `--raw` what the file of predictions holds, else that at the temperature.
+fn check_answers(at: &Path, seed: u64, test: &Table, temperature: f64) {
+    let line = format!("predict r --corpus c --split test --seed {seed} --json");
+    let said = trimer(at, &line).json();
+    let raw = trimer(at, &format!("{line} --raw")).json();
+    for (i, (id, _, row)) in test.rows.iter().enumerate() {
+        assert_eq!(said[i]["id"], id.as_str());
+        assert_eq!(
+            (&said[i]["calibrated"], &raw[i]["calibrated"]),
+            (&true.into(), &false.into())
+        );
+        let (said, raw) = (
+            &said[i]["heads"]["multimodal"],
+            &raw[i]["heads"]["multimodal"],
+        );
+        assert_eq!(
+            said["class"], raw["class"],
+            "a temperature changes no decision"
+        );
+        let changed = at_temperature(row, temperature);
+        for ((class, p), q) in test.classes.iter().zip(row).zip(changed) {
+            assert_eq!(raw["probabilities"][class], *p);
+            assert!((said["probabilities"][class].as_f64().unwrap() - q).abs() < 1e-9);
+        }
+    }
+}
+
 #[test]
 fn temperatures_are_those_of_an_independent_search_and_every_answer_uses_them() {
     let dir = with_corpus(200);
@@ -167,26 +194,7 @@ fn temperatures_are_those_of_an_independent_search_and_every_answer_uses_them() 
             if head == "multimodal" {
                 before[i] = ece(&test, 1.0);
                 after[i] = ece(&test, temperature);
-                let line = format!("predict r --corpus c --split test --seed {seed} --json");
-                let said = trimer(at, &line).json();
-                let raw = trimer(at, &format!("{line} --raw")).json();
-                for (i, (id, _, row)) in test.rows.iter().enumerate() {
-                    assert_eq!(said[i]["id"], id.as_str());
-                    assert_eq!(
-                        (&said[i]["calibrated"], &raw[i]["calibrated"]),
-                        (&true.into(), &false.into())
-                    );
-                    let (said, raw) = (&said[i]["heads"][head], &raw[i]["heads"][head]);
-                    assert_eq!(
-                        said["class"], raw["class"],
-                        "a temperature changes no decision"
-                    );
-                    let changed = at_temperature(row, temperature);
-                    for ((class, p), q) in test.classes.iter().zip(row).zip(changed) {
-                        assert_eq!(raw["probabilities"][class], *p);
-                        assert!((said["probabilities"][class].as_f64().unwrap() - q).abs() < 1e-9);
-                    }
-                }
+                check_answers(at, seed, &test, temperature);
             }
         }
     }

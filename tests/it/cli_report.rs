@@ -117,21 +117,7 @@ fn a_run_of_utterances_has_its_sections_and_the_page_stays_the_same() {
     check_hardest(at, run);
     check_pairs(at, run);
 
-    // Every figure lies in the folder, twice.
-    let figures = first["figures"].as_array().unwrap();
-    let files = entries(&at.join("figs"));
-    assert_eq!(files.len(), 2 * figures.len());
-    assert!(figures.len() > 15, "{figures:?}");
-    for name in figures {
-        let name = name.as_str().unwrap();
-        let svg = fs::read_to_string(at.join(format!("figs/{name}.svg"))).unwrap();
-        assert!(
-            svg.starts_with("<?xml") && svg.ends_with("</svg>\n"),
-            "{name}"
-        );
-        let csv = fs::read_to_string(at.join(format!("figs/{name}.csv"))).unwrap();
-        assert!(csv.lines().count() > 1, "{name}");
-    }
+    check_figures(at, &first["figures"]);
 
     // The test split was opened once more, which is noted; the page is the same to the byte.
     let protocol = fs::read_to_string(at.join("r/protocol.json")).unwrap();
@@ -155,6 +141,24 @@ fn a_run_of_utterances_has_its_sections_and_the_page_stays_the_same() {
     assert!(!text.contains("<h2>Robustness</h2>") && !text.contains("<h2>Data</h2>"));
     let protocol = fs::read_to_string(at.join("r/protocol.json")).unwrap();
     assert_eq!(protocol.matches("\"report\"").count(), 3);
+}
+
+/// Every figure lies in the folder `figs`, twice.
+fn check_figures(at: &Path, figures: &Value) {
+    let figures = figures.as_array().unwrap();
+    let files = entries(&at.join("figs"));
+    assert_eq!(files.len(), 2 * figures.len());
+    assert!(figures.len() > 15, "{figures:?}");
+    for name in figures {
+        let name = name.as_str().unwrap();
+        let svg = fs::read_to_string(at.join(format!("figs/{name}.svg"))).unwrap();
+        assert!(
+            svg.starts_with("<?xml") && svg.ends_with("</svg>\n"),
+            "{name}"
+        );
+        let csv = fs::read_to_string(at.join(format!("figs/{name}.csv"))).unwrap();
+        assert!(csv.lines().count() > 1, "{name}");
+    }
 }
 
 /// The hardest utterances are those whose true class has the lowest probability.

@@ -233,35 +233,45 @@ fn check_gradients(fixture: &Fixture, model: &TwoBranches, grads: &GradientMap, 
     }
 }
 
-fn run(name: &str) {
-    let fixture = Fixture::open(name);
-    let device = Device::flex().autodiff();
-    let model = TwoBranches::new(&fixture, &device);
-    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+/// The configuration of a trace.
+fn config(fixture: &Fixture) -> OgmGeConfig {
     let about = &fixture.info["modulation"];
-    let number = |key: &str| about[key].as_u64().unwrap() as usize;
     let cfg = OgmGeConfig {
         alpha: about["alpha"].as_f64().unwrap(),
         noise: about["kind"] == "OGM_GE",
-        starts: number("starts"),
-        ends: number("ends"),
+        starts: fixture.usize("/modulation/starts"),
+        ends: fixture.usize("/modulation/ends"),
         conv_only: true,
     };
     cfg.check().unwrap();
-    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
-    let task = Task::Classification {
-        n_classes: fixture.usize("/constructor/C"),
-    };
-    let optimizer = &fixture.info["optimizer"];
-    assert_eq!(optimizer["kind"], "SGD");
-    let rate = |key: &str| optimizer[key].as_f64().unwrap();
-    let mut sgd = Optimizer::new(OptimizerConfig {
+    cfg
+}
+
+fn optimizer(fixture: &Fixture) -> (Optimizer, f64) {
+    let about = &fixture.info["optimizer"];
+    assert_eq!(about["kind"], "SGD");
+    let rate = |key: &str| about[key].as_f64().unwrap();
+    let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         momentum: rate("momentum"),
         nesterov: false,
         weight_decay: rate("weight_decay"),
         ..OptimizerConfig::default()
-    });
+    };
+    (Optimizer::new(cfg), rate("lr"))
+}
+
+fn run(name: &str) {
+    let fixture = Fixture::open(name);
+    let device = Device::flex().autodiff();
+    let model = TwoBranches::new(&fixture, &device);
+    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+    let cfg = config(&fixture);
+    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
+    let task = Task::Classification {
+        n_classes: fixture.usize("/constructor/C"),
+    };
+    let (mut sgd, lr) = optimizer(&fixture);
     let columns = HeadMap::from_fn(|head: Head| head);
     let cross_entropy = |output: &ModelOutput, batch: &Batch| {
         let logits = output.logits.multimodal.clone()?;
@@ -304,7 +314,7 @@ fn run(name: &str) {
         let mut grads = gradients(&model, loss.clone().backward());
         check_gradients(&fixture, &model, &grads, &key("grad_before."));
         let at = At {
-            epoch: number("epoch"),
+            epoch: fixture.usize("/modulation/epoch"),
             step,
             ..At::default()
         };
@@ -326,7 +336,7 @@ fn run(name: &str) {
         );
         close(vec![of("ratio", "vision")], "ratio_v");
         check_gradients(&fixture, &model, &grads, &key("grad_after."));
-        model = sgd.step(model, grads, rate("lr"));
+        model = sgd.step(model, grads, lr);
         for (parameter, tensor) in state_dict(&model) {
             close(tensor.values, &format!("param_after.{parameter}"));
         }
