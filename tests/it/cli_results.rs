@@ -254,7 +254,7 @@ fn assert_close(a: &Value, b: &Value) {
 }
 
 #[test]
-fn scores_are_learned_and_judged() {
+fn scores_are_learned_and_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let source = at.join("s");
@@ -312,7 +312,7 @@ fn choices_of_model_and_data_train_and_are_recorded() {
     assert_eq!(keys(&eval["heads"]), ["text", "audio", "multimodal"]);
     train(at, "ml", "--set train.unimodal_labels=multimodal");
     assert_eq!(config("ml")["train"]["unimodal_labels"], "multimodal");
-    // Every head of LFMIM-ML answers to the multimodal label.
+    // Every head of LFMIM-ML is supervised by the multimodal label.
     let file = table(&at.join("ml/seed-1/predictions-test.parquet"));
     assert_eq!(file["truth_text"], file["truth_multimodal"]);
     let own = table(&at.join("two/seed-1/predictions-test.parquet"));
@@ -511,14 +511,14 @@ fn a_run_changed_by_hand_is_refused() {
 }
 
 #[test]
-fn given_weights_are_judged_as_they_are_or_trained_further() {
+fn given_weights_are_evaluated_as_they_are_or_trained_further() {
     let dir = with_corpus(40);
     let at = dir.path();
     train(at, "first", "--set data.normalise=standard");
     let init = "--set data.normalise=standard --init first/seed-1/best.safetensors";
-    train(at, "judged", &format!("{init} --set train.epochs=0"));
+    train(at, "evaluated", &format!("{init} --set train.epochs=0"));
     let predictions = |run: &str| table(&at.join(run).join("seed-1/predictions-test.parquet"));
-    assert_eq!(predictions("first"), predictions("judged"));
+    assert_eq!(predictions("first"), predictions("evaluated"));
     train(at, "further", init);
     assert_ne!(predictions("first"), predictions("further"));
     // Weights that cannot be used leave no run behind.

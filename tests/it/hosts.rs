@@ -68,19 +68,19 @@ fn dims(fixture: &Fixture, prefix: &str) -> ModalityMap<Option<usize>> {
 }
 
 /// The input of a model that reads conversations.
-pub(crate) fn spec(dims: ModalityMap<Option<usize>>, parties: usize) -> InputSpec {
+pub(crate) fn spec(dims: ModalityMap<Option<usize>>, n_speakers: usize) -> InputSpec {
     InputSpec {
         dims,
         lengths: ModalityMap::from_fn(|_| 1),
         sampling: ModalityMap::default(),
-        n_speakers: Some(parties),
+        n_speakers: Some(n_speakers),
     }
 }
 
 /// The host's input; `prefix` leads to a batch, as `step0.`, and is empty where there is one.
 pub(crate) fn input(fixture: &Fixture, prefix: &str) -> InputSpec {
-    let parties = fixture.get(&format!("{prefix}input.qmask")).shape[2];
-    spec(dims(fixture, prefix), parties)
+    let n_speakers = fixture.get(&format!("{prefix}input.qmask")).shape[2];
+    spec(dims(fixture, prefix), n_speakers)
 }
 
 /// The host's configuration, without dropout.
@@ -194,12 +194,12 @@ pub(crate) fn batch_of(
         let (values, shape) = by_batch(fixture, &key(input_key(m)));
         Some(Sequence::new(values, shape, &lengths, device))
     });
-    let (one_hot, [_, time, parties]) = by_batch(fixture, &key("input.qmask"));
+    let (one_hot, [_, time, n_speakers]) = by_batch(fixture, &key("input.qmask"));
     let labels = &fixture.get(&key("input.label")).values;
     let (mut speakers, mut targets) = (Vec::new(), Vec::new());
     for (b, &length) in lengths.iter().enumerate() {
         for t in 0..length {
-            let row = &one_hot[(b * time + t) * parties..][..parties];
+            let row = &one_hot[(b * time + t) * n_speakers..][..n_speakers];
             let speaker = row.iter().position(|x| *x == 1.0);
             speakers.push(speaker.expect("a real turn has a speaker"));
             targets.push(Some(labels[b * time + t] as u32));
@@ -211,7 +211,7 @@ pub(crate) fn batch_of(
         conversations: Some(Conversations {
             lengths,
             speakers,
-            n_speakers: parties,
+            n_speakers,
         }),
         sequences,
         labels: HeadMap::from_fn(|_| targets.clone()),

@@ -285,11 +285,11 @@ fn cmath_agrees_with_its_pytorch_version() {
             let tensor = fixture.tensors.get(hosts::input_key(m))?;
             Some(tensor.shape[2])
         });
-        let parties = fixture.get("input.qmask").shape[2];
+        let n_speakers = fixture.get("input.qmask").shape[2];
         let task = Task::Classification {
             n_classes: fixture.usize("/n_classes"),
         };
-        let input = hosts::spec(dims, parties);
+        let input = hosts::spec(dims, n_speakers);
         let model = config.build(&input, task, 0, &device).unwrap();
         assert_eq!(
             parameter_count(&model),

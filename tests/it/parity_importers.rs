@@ -36,7 +36,7 @@ fn frames(corpus: &Corpus, idx: usize, modality: Modality) -> Vec<f64> {
 }
 
 /// What a feature value becomes: `-inf` in audio is silence, all else is rounded to 32 bits.
-fn settled(modality: Modality, value: f64) -> f64 {
+fn as_imported(modality: Modality, value: f64) -> f64 {
     if modality == Modality::Audio && value == f64::NEG_INFINITY {
         0.0
     } else {
@@ -98,7 +98,7 @@ fn mmsa_corpora_hold_every_value_but_the_padding() {
                     let values: Vec<_> = padded
                         .row(place)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     let kept = frames(&corpus, idx, modality);
                     assert_padded(&kept, &values, &at);
@@ -197,7 +197,7 @@ fn mult_corpora_hold_every_row() {
                     let expected: Vec<_> = tensor(modality.as_str())
                         .row(place)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     assert_eq!(frames(&corpus, idx, modality), expected, "{at}: {modality}");
                 }
@@ -344,7 +344,7 @@ fn conversation_corpora_hold_every_turn() {
                     let expected: Vec<_> = tensors[&format!("{name}/{key}")]
                         .row(turn)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     assert_eq!(frames(&corpus, idx, modality), expected, "{at}: {modality}");
                 }

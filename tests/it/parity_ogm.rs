@@ -240,35 +240,45 @@ fn check_gradients(fixture: &Fixture, model: &AnyModel, grads: &GradientMap, pre
     }
 }
 
-fn run(name: &str) {
-    let fixture = Fixture::open(name);
-    let device = Device::flex().autodiff();
-    let model = AnyModel::new(&INFO, TwoBranches::new(&fixture, &device));
-    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+/// The configuration of a trace.
+fn config(fixture: &Fixture) -> OgmGeConfig {
     let about = &fixture.info["modulation"];
-    let number = |key: &str| about[key].as_u64().unwrap() as usize;
     let cfg = OgmGeConfig {
         alpha: about["alpha"].as_f64().unwrap(),
         noise: about["kind"] == "OGM_GE",
-        starts: number("starts"),
-        ends: number("ends"),
+        starts: fixture.usize("/modulation/starts"),
+        ends: fixture.usize("/modulation/ends"),
         conv_only: true,
     };
     cfg.check().unwrap();
-    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
-    let task = Task::Classification {
-        n_classes: fixture.usize("/constructor/C"),
-    };
-    let optimizer = &fixture.info["optimizer"];
-    assert_eq!(optimizer["kind"], "SGD");
-    let rate = |key: &str| optimizer[key].as_f64().unwrap();
-    let mut sgd = Optimizer::new(OptimizerConfig {
+    cfg
+}
+
+fn optimizer(fixture: &Fixture) -> (Optimizer, f64) {
+    let about = &fixture.info["optimizer"];
+    assert_eq!(about["kind"], "SGD");
+    let rate = |key: &str| about[key].as_f64().unwrap();
+    let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         momentum: rate("momentum"),
         nesterov: false,
         weight_decay: rate("weight_decay"),
         ..OptimizerConfig::default()
-    });
+    };
+    (Optimizer::new(cfg), rate("lr"))
+}
+
+fn run(name: &str) {
+    let fixture = Fixture::open(name);
+    let device = Device::flex().autodiff();
+    let model = AnyModel::new(&INFO, TwoBranches::new(&fixture, &device));
+    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+    let cfg = config(&fixture);
+    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
+    let task = Task::Classification {
+        n_classes: fixture.usize("/constructor/C"),
+    };
+    let (mut sgd, lr) = optimizer(&fixture);
     let columns = HeadMap::from_fn(|head: Head| head);
     let cross_entropy = |output: &ModelOutput, batch: &Batch| {
         let logits = output.logits.multimodal.clone()?;
@@ -311,7 +321,7 @@ fn run(name: &str) {
         let mut grads = gradients(&model, loss.clone().backward());
         check_gradients(&fixture, &model, &grads, &key("grad_before."));
         let at = StepInfo {
-            epoch: number("epoch"),
+            epoch: fixture.usize("/modulation/epoch"),
             step,
             ..StepInfo::default()
         };
@@ -333,7 +343,7 @@ fn run(name: &str) {
         );
         close(vec![of("ratio", "vision")], "ratio_v");
         check_gradients(&fixture, &model, &grads, &key("grad_after."));
-        model = sgd.step(model, grads, rate("lr"));
+        model = sgd.step(model, grads, lr);
         for (parameter, tensor) in state_dict(&model) {
             close(tensor.values, &format!("param_after.{parameter}"));
         }
@@ -391,7 +401,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         };
         assert_eq!(after(3, 0.0), after(3, 0.0));
         assert_ne!(after(3, 0.0), after(4, 0.0));
-        // alpha = 0 leaves k = 1: what is left beside the gradient is noise of deviation one half.
+        // alpha = 0 leaves k = 1: what comes in addition to the gradient is noise of deviation one half.
         let noise: Vec<f64> = after(3, 0.0)
             .iter()
             .enumerate()
@@ -400,7 +410,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         let n = noise.len() as f64;
         let mean = noise.iter().sum::<f64>() / n;
         let variance = noise.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        // 4,000 draws: five standard errors.
+        // 4,000 values: five standard errors.
         assert!(mean.abs() < 5.0 * 0.5 / n.sqrt(), "{mean}");
         assert!(
             (variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n).sqrt(),

@@ -353,7 +353,7 @@ fn what_stands_in_the_padding_does_not_matter_when_it_is_masked() {
     }
 }
 
-/// A masked utterance alone and beside a longer one, and a longer padding, give the same.
+/// A masked utterance alone and together with a longer one, and a longer padding, give the same.
 #[test]
 fn masked_padding_does_not_tie_utterances_together() {
     let device = Device::flex();
@@ -499,7 +499,7 @@ fn weights_that_do_not_fit_are_listed_by_name() {
 }
 
 #[test]
-fn one_batch_can_be_learned_by_heart() {
+fn the_model_overfits_one_batch() {
     let device = Device::flex().autodiff();
     for config in forms() {
         // The released form draws its fusion scalars at random; one layer less goes faster.

@@ -31,14 +31,14 @@ use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
 use trimer::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 
 #[test]
-fn a_blank_model_has_the_same_parameters_and_draws_no_values() {
+fn an_uninitialised_model_has_the_same_parameters_and_no_random_values() {
     let device = Device::flex();
     for subject in subjects() {
         let task = tasks(&subject)[0];
-        let blank = subject
+        let uninitialised = subject
             .config
             .build_uninitialised(&input(&subject), task, &device);
-        let blank = parameters(&blank.unwrap());
+        let uninitialised = parameters(&uninitialised.unwrap());
         let shapes =
             |all: &BTreeMap<String, (Vec<usize>, Tensor<1>)>| -> Vec<(String, Vec<usize>)> {
                 all.iter()
@@ -46,8 +46,8 @@ fn a_blank_model_has_the_same_parameters_and_draws_no_values() {
                     .collect()
             };
         let built = parameters(&build(&subject, task, &device));
-        assert_eq!(shapes(&blank), shapes(&built), "{}", subject.name);
-        for (path, (_, value)) in &blank {
+        assert_eq!(shapes(&uninitialised), shapes(&built), "{}", subject.name);
+        for (path, (_, value)) in &uninitialised {
             // Constants, as a running variance of one, are no initial values.
             assert!(
                 values(value).iter().all(|x| *x == 0.0 || *x == 1.0),
@@ -346,7 +346,7 @@ fn the_order_of_a_batch_does_not_matter() {
         let model = build(&subject, CLASSES, &device);
         if model.properties().mixes_batch() {
             println!(
-                "{}: by definition utterances hang on their batch",
+                "{}: by definition utterances depend on their batch",
                 subject.name
             );
             continue;
@@ -420,7 +420,7 @@ fn fit(
         } else {
             Recorder::eval()
         };
-        // The heads alone: what a model asks for beside them may pull elsewhere.
+        // The heads alone: what a model asks for in addition may pull elsewhere.
         let objective = Objective::plain(&TrainConfig::default(), task);
         let output = model.forward(&batch, &mut rec);
         let total = objective.total(&objective.losses(&output, &batch), &[]);
@@ -433,7 +433,7 @@ fn fit(
 }
 
 #[test]
-fn one_batch_can_be_learned_by_heart() {
+fn every_model_overfits_one_batch() {
     for subject in learners() {
         let batch = batch(&subject, 1, 0.0, &Device::flex());
         // ReLUs in a row of so small a model may be dead from the start, or die of large steps.

@@ -27,7 +27,7 @@ fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f
 }
 
 /// A layer that a modality owns reads nothing of other modalities, and all of the modality's data pass through
-/// such layers. And where a tower's features hang on its own modality alone, no parameter of another modality may
+/// such layers. And where a tower's features depend on its own modality alone, no parameter of another modality may
 /// have a part in them.
 #[test]
 fn declared_owners_are_the_probed_ones() {
@@ -102,7 +102,7 @@ const NO_WEIGHTS: [&str; 8] = [
 #[test]
 fn every_matrix_reports_what_it_reads() {
     let device = Device::flex();
-    let mut silent = Vec::new();
+    let mut unreported = Vec::new();
     for subject in learners() {
         let model = build(&subject, CLASSES, &device);
         let first = batch(&subject, 1, 0.0, &device);
@@ -112,11 +112,11 @@ fn every_matrix_reports_what_it_reads() {
         for (path, (id, shape)) in parameter_ids(&model) {
             let is_weight = path.split('.').all(|part| !NO_WEIGHTS.contains(&part));
             if is_weight && shape.len() > 1 && !reported.contains(&id) {
-                silent.push(format!("{}: {path} {shape:?}", subject.name));
+                unreported.push(format!("{}: {path} {shape:?}", subject.name));
             }
         }
     }
-    assert!(silent.is_empty(), "no `probe::see`: {silent:#?}");
+    assert!(unreported.is_empty(), "no `probe::see`: {unreported:#?}");
 }
 
 /// Every set of modalities that a model takes works, for every task; where a set is refused, the refusal says so.
@@ -203,7 +203,7 @@ fn towers_are_their_own(subject: &Subject) {
         let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
         if features(&mixed).map(|f| values(&f)) != Some(values(&own)) {
             println!(
-                "{}: the features of {modality} hang on other modalities",
+                "{}: the features of {modality} depend on other modalities",
                 subject.name
             );
             continue;

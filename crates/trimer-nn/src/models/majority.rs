@@ -169,9 +169,9 @@ pub(super) fn set_buffer<const D: usize>(buffer: &Buffer<D>, values: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimer_core::ModalityMap;
     use crate::weights::to_vec;
     use burn::tensor::Device;
+    use trimer_core::ModalityMap;
 
     fn batch(labels: &[Option<u32>], scores: &[Option<f32>]) -> Batch {
         Batch {

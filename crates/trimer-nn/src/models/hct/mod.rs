@@ -420,9 +420,9 @@ impl FusionModel for Hct {
 mod tests {
     use super::Modality::{Audio, Text, Vision};
     use super::*;
-    use trimer_core::ModalityMap;
     use crate::weights::{map_parameters, parameter_count};
     use burn::tensor::Device;
+    use trimer_core::ModalityMap;
 
     fn input(dims: [usize; 3]) -> InputSpec {
         InputSpec {
