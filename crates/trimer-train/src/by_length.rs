@@ -4,7 +4,6 @@ use crate::data::conversation;
 use crate::error::Result;
 use crate::predict::{Predictions, evaluate};
 use crate::run::RunDir;
-use crate::trainer::score_range;
 use burn::tensor::Device;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -78,7 +77,7 @@ impl RunDir {
             } else {
                 let seeds: Vec<&Predictions> = seeds.iter().collect();
                 let cfg = &self.config;
-                let range = score_range(cfg);
+                let range = cfg.score_range();
                 evaluate(
                     corpus,
                     &seeds,

@@ -5,9 +5,8 @@
 //! `k`-th seed of every fold.
 
 use crate::RunDir;
+use crate::data::labelled_rows;
 use crate::error::{Result, TrainError};
-use crate::predict::labelled_rows;
-use crate::trainer::score_range;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use trimer_core::Head;
@@ -58,7 +57,7 @@ impl Pooled {
         let mut pooled = Self {
             task: cfg.task,
             classes: cfg.classes.clone(),
-            range: score_range(cfg),
+            range: cfg.score_range(),
             truth: Vec::new(),
             scores: Vec::new(),
             outputs: vec![Vec::new(); n_seeds],

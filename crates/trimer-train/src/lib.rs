@@ -5,6 +5,7 @@ pub mod bench;
 pub mod by_length;
 pub mod calibrate;
 pub mod checkpoint;
+mod clock;
 pub mod compare;
 pub mod config;
 pub mod data;
@@ -23,8 +24,8 @@ pub mod trainer;
 pub mod tune;
 
 pub use by_length::LengthBin;
+pub use config::FitOn;
 pub use config::{Overrides, RunConfig, RunSpec, SelectOn, TrainConfig, TuningRecord};
-pub use data::parts::FitOn;
 pub use error::{Result, TrainError};
 pub use run::{Inflation, Outcome, Run, RunBuilder, RunDir, train_run, train_without_test};
 pub use step::{Learner, StepLosses, StepSettings};

@@ -1,6 +1,6 @@
 //! The loss of a step: a weighted sum over heads.
 
-use crate::config::{ClassWeights, RegressionLoss, TrainConfig, UnimodalLabels};
+use crate::config::{ClassWeights, RegressionLoss, TrainConfig, label_columns};
 use burn::tensor::{Tensor, TensorData};
 use trimer_core::corpus::Corpus;
 use trimer_core::{Head, HeadMap};
@@ -147,32 +147,6 @@ impl Objective {
         };
         (error * valid).sum() / known
     }
-}
-
-/// The label column of each head.
-pub fn label_columns(
-    choice: UnimodalLabels,
-    task: Task,
-    corpus: &Corpus,
-    rows: &[usize],
-) -> HeadMap<Head> {
-    let utterances = corpus.utterances();
-    HeadMap::from_fn(|head| {
-        let has_own = || {
-            rows.iter().any(|&i| match task {
-                Task::Classification { .. } => utterances[i].labels.get(head).is_some(),
-                Task::Regression => utterances[i].scores.get(head).is_some(),
-                Task::MultiBinary { .. } => {
-                    head == Head::Multimodal && !utterances[i].binary.is_empty()
-                }
-            })
-        };
-        match choice {
-            UnimodalLabels::Multimodal => Head::Multimodal,
-            UnimodalLabels::Auto if !has_own() => Head::Multimodal,
-            UnimodalLabels::Auto | UnimodalLabels::Own => head,
-        }
-    })
 }
 
 /// `n / (classes * count)` per class; a class that does not occur gets weight zero.

@@ -3,10 +3,10 @@
 use crate::data::Loader;
 use crate::data::conversation::{Order, Window};
 use crate::error::Result;
-use burn::tensor::{Device, Tensor, activation::softmax};
+use burn::tensor::Device;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use trimer_core::corpus::{Corpus, Split};
+use trimer_core::corpus::Corpus;
 use trimer_core::metrics::{
     ClassificationPrediction, EvaluationOptions, Metrics, evaluate_binary_seeds,
     evaluate_classification_seeds, evaluate_regression_seeds,
@@ -172,7 +172,7 @@ pub(crate) fn predict_batches<M: FusionModel>(
             outputs
                 .get_mut(head)
                 .get_or_insert_default()
-                .extend(probabilities(logits, task));
+                .extend(to_vec(task.predictions(logits)).into_iter().map(f64::from));
         }
     }
     Predictions {
@@ -180,41 +180,6 @@ pub(crate) fn predict_batches<M: FusionModel>(
         outputs,
         n_outputs,
     }
-}
-
-fn probabilities(logits: Tensor<2>, task: Task) -> impl Iterator<Item = f64> {
-    let [batch, _] = logits.dims();
-    let values = match task {
-        Task::MultiBinary { n_labels } => {
-            // Of each pair of logits, the probability of the second.
-            softmax(logits.reshape([batch * n_labels, 2]), 1).narrow(1, 1, 1)
-        }
-        Task::Classification { .. } => softmax(logits, 1),
-        Task::Regression => logits,
-    };
-    to_vec(values).into_iter().map(f64::from)
-}
-
-/// Rows of a split that carry the label (or score) of `column`.
-pub fn labelled_rows(corpus: &Corpus, split: Split, task: Task, column: Head) -> Vec<usize> {
-    let rows = corpus.utterances();
-    let labelled = |i: &usize| match task {
-        Task::Classification { .. } => rows[*i].labels.get(column).is_some(),
-        Task::Regression => rows[*i].scores.get(column).is_some(),
-        Task::MultiBinary { .. } => column == Head::Multimodal && !rows[*i].binary.is_empty(),
-    };
-    corpus.indices(split).into_iter().filter(labelled).collect()
-}
-
-/// Rows of a split that have a label (or score) in any column.
-pub fn labelled_rows_of_any(corpus: &Corpus, split: Split, task: Task) -> Vec<usize> {
-    let mut rows: Vec<usize> = Head::ALL
-        .into_iter()
-        .flat_map(|h| labelled_rows(corpus, split, task, h))
-        .collect();
-    rows.sort_unstable();
-    rows.dedup();
-    rows
 }
 
 /// Judges the predictions of several seeds on the same rows, head by head, each against its own

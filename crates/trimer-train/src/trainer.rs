@@ -1,13 +1,15 @@
 //! The only training loop.
 
 use crate::checkpoint::{self, Progress};
+use crate::config::label_columns;
+use crate::config::parts::Rows;
 use crate::config::{RunConfig, Select, SelectOn};
 use crate::data::conversation::Order;
 use crate::data::corrupt::drop_modalities;
 use crate::data::{Loader, Normaliser};
 use crate::error::{Result, TrainError};
 use crate::json_lines;
-use crate::objective::{Objective, label_columns};
+use crate::objective::Objective;
 use crate::optim::Optimizer;
 use crate::plugins::{Chain, Means, PLUGIN_LOG, StepInfo};
 use crate::predict::{evaluate, predict};
@@ -128,17 +130,6 @@ pub struct Trainer<'a> {
     pub stop: &'a AtomicBool,
     /// Rows to learn from and to select on.
     pub rows: Rows,
-}
-
-/// Row numbers of the splits that training may see.
-#[derive(Debug, Clone, Default)]
-pub struct Rows {
-    /// Parameters are fitted on them.
-    pub train: Vec<usize>,
-    /// Choices are made on them.
-    pub valid: Vec<usize>,
-    /// Empty, unless the run was told to select on test.
-    pub test: Vec<usize>,
 }
 
 /// How a seed's training ended.
@@ -481,7 +472,7 @@ impl Trainer<'_> {
                 .then(|| test.map(|_, m| m.map(|m| without_intervals(&m)))),
             selector: value,
             is_best,
-            wall_time: now(),
+            wall_time: crate::clock::now(),
             samples_per_s,
             plugins: state.learner.plugins.end_epoch(),
         };
@@ -551,7 +542,7 @@ impl Trainer<'_> {
             objective.columns(),
             cfg.task,
             &cfg.classes,
-            score_range(cfg),
+            cfg.score_range(),
             &options,
         )
     }
@@ -566,14 +557,6 @@ impl Trainer<'_> {
             &state.normaliser,
             &state.progress,
         )
-    }
-}
-
-/// The range of scores of a run, as the metrics want it.
-pub fn score_range(cfg: &RunConfig) -> Option<[f64; 2]> {
-    match cfg.score_range[..] {
-        [low, high] => Some([f64::from(low), f64::from(high)]),
-        _ => None,
     }
 }
 
@@ -594,13 +577,6 @@ fn without_intervals(metrics: &Metrics) -> serde_json::Map<String, serde_json::V
             .collect(),
         _ => serde_json::Map::new(),
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> f64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The reports in a log; a last line that was cut off is left out.

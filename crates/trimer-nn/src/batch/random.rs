@@ -1,7 +1,7 @@
 //! Batches of random numbers, for measurements and trials that need no corpus.
 
 use super::{Batch, Conversations, InputSpec, Sequence};
-use crate::models::Task;
+use crate::task::Task;
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -83,7 +83,7 @@ pub fn random_batch(input: &InputSpec, task: Task, size: RandomBatch, device: &D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
 
     #[test]
     fn lengths_are_spread_between_both_ends() {

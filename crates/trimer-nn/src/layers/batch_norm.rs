@@ -77,7 +77,7 @@ fn update(running: &Buffer<1>, batch: Tensor<2>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{is_buffer, map_parameters, parameter_count, parameters, to_vec};
+    use crate::params::{is_buffer, map_parameters, parameter_count, parameters, to_vec};
     use burn::tensor::{Device, TensorData};
 
     fn rows(values: &[f32], n: usize, device: &Device) -> Tensor<2> {

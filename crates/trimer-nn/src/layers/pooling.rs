@@ -85,7 +85,7 @@ pub fn mean_step(x: Tensor<3>, pad_mask: Option<&Tensor<2, Bool>>) -> Tensor<2> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::Device;
 
     #[test]

@@ -299,7 +299,7 @@ impl Recurrent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::{Device, TensorData};
 
     #[test]

@@ -214,7 +214,7 @@ pub fn interleaved_positions(time: usize, d_model: usize, device: &Device) -> Te
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
 
     #[test]
     fn conversations_turn_round_within_their_length() {

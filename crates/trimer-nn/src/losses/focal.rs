@@ -108,7 +108,7 @@ fn one_hot(logits: &Tensor<2>, targets: &[Option<u32>]) -> Tensor<2> {
 mod tests {
     use super::*;
     use crate::losses::CrossEntropy;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::Device;
 
     #[test]

@@ -627,7 +627,7 @@ fn standard_normal(seed: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
 
     fn gaussian(mean: f32, log_var: f32) -> Gaussian {
         let device = Device::flex();

@@ -4,7 +4,7 @@ use super::any::AnyModel;
 use super::info::{Level, ModelInfo};
 use super::interface::{ModelConfigOf, ReadLimits};
 use super::registry;
-use super::task::Task;
+use crate::task::Task;
 use crate::batch::InputSpec;
 use crate::config::{Tagged, take_id};
 use crate::error::{NnError, Result};

@@ -1,5 +1,6 @@
 //! What a registry entry says about its model.
 
+use crate::task::TaskKind;
 use serde::Serialize;
 use trimer_core::Modality;
 
@@ -24,47 +25,6 @@ impl Level {
 }
 
 impl std::fmt::Display for Level {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A kind of prediction, without its size; [`super::Task`] has both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskKind {
-    /// One of several classes.
-    Classification,
-    /// A score.
-    Regression,
-    /// Several independent yes/no labels.
-    Binary,
-}
-
-impl TaskKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Classification, Self::Regression, Self::Binary];
-
-    /// As it is written in recipes, JSON and tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Classification => "classification",
-            Self::Regression => "regression",
-            Self::Binary => "binary",
-        }
-    }
-
-    /// What is predicted, in the plural: `classes`, `scores`, `several yes/no labels`.
-    pub const fn targets(self) -> &'static str {
-        match self {
-            Self::Classification => "classes",
-            Self::Regression => "scores",
-            Self::Binary => "several yes/no labels",
-        }
-    }
-}
-
-impl std::fmt::Display for TaskKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
     }

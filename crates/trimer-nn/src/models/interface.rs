@@ -10,7 +10,7 @@
 
 use super::info::ModelInfo;
 use super::late_fusion::LateFusion;
-use super::task::Task;
+use crate::task::Task;
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::error::Result;
 use crate::layers::Initializer;

@@ -169,7 +169,7 @@ pub(super) fn set_buffer<const D: usize>(buffer: &Buffer<D>, values: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::Device;
     use trimer_core::ModalityMap;
 

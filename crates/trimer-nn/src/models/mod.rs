@@ -35,21 +35,20 @@ pub mod mtfn;
 pub mod mult;
 pub mod pmr;
 mod registry;
-mod task;
 pub mod tfn;
 pub mod unimodal;
 pub mod utterance_mlp;
 
 pub use any::AnyModel;
 pub use config::ModelConfig;
-pub use info::{Level, ModelInfo, TaskKind};
+pub use crate::task::{Task, TaskKind};
+pub use info::{Level, ModelInfo};
 pub use interface::{
     ClosedForm, Defaults, FusionModel, ModelConfigOf, ModelOutput, Owner, Properties, ReadLimits,
     ReferenceNames,
 };
 pub use late_fusion::{LateFusion, LatePart};
 pub use registry::{model_info, models, register};
-pub use task::Task;
 
 use registry::Entry;
 

@@ -1,16 +1,15 @@
 //! What the stored calibration of a run does to a split.
 
 use super::{Calibration, Decisions, rescale};
-use crate::RunDir;
 use crate::error::{Result, TrainError};
-use burn::tensor::Device;
+use crate::predict::Predictions;
 use std::collections::BTreeMap;
-use trimer_core::corpus::{Corpus, Split};
+use trimer_core::Head;
+use trimer_core::corpus::Corpus;
 use trimer_core::metrics::calibration::{ReliabilityBin, reliability};
 use trimer_core::metrics::{
     CalibratedSeed, CalibrationResult, EvaluationOptions, evaluate_calibration,
 };
-use trimer_core::{Head, HeadMap};
 use trimer_nn::error::NnError;
 use trimer_nn::models::Task;
 
@@ -127,57 +126,36 @@ impl Judged {
     }
 }
 
-impl RunDir {
-    /// What the stored calibrations of all seeds do to a split, by head; without heads that some seed
-    /// has no calibration for, or that have no labels in the split.
-    ///
-    /// # Errors
-    /// When predictions or calibrations cannot be read.
-    pub fn judge_calibration(
-        &self,
+impl Judged {
+    /// The decisions of `head` by several seeds that have a calibration, on labels of `column`. `None` where
+    /// some seed has no calibration for the head, or nothing is labelled.
+    pub fn of_seeds(
+        seeds: &[(u64, Calibration, Predictions)],
         corpus: &Corpus,
-        split: Split,
-        device: &Device,
-    ) -> Result<HeadMap<Option<Judged>>> {
-        let task = self.config.task;
-        let mut seeds = Vec::new();
-        for &seed in &self.config.seeds {
-            let Some(calibration) = self.calibration(seed)? else {
-                return Ok(HeadMap::default());
-            };
-            let predictions = self.predictions(seed, corpus, split, device)?;
-            seeds.push((seed, calibration, predictions));
+        head: Head,
+        column: Head,
+        task: Task,
+    ) -> Option<Self> {
+        let each = seeds.iter().map(|(seed, calibration, predictions)| {
+            let raw = Decisions::of(predictions, corpus, head, column, task)?;
+            let raw = Some(raw).filter(|d| !d.truth.is_empty())?;
+            one_seed(*seed, calibration, head, raw, task)
+        });
+        let each: Vec<OneSeed> = each.collect::<Option<_>>()?;
+        let first = each.first()?;
+        let mut judged = Self {
+            per_utterance: task.n_decisions(),
+            before: Vec::new(),
+            after: Vec::new(),
+            fitted: vec![BTreeMap::new()],
+            lengths: vec![first.1.truth.len()],
+        };
+        for ((seed, fitted), before, after) in each {
+            judged.before.push(before);
+            judged.after.push(after);
+            judged.fitted[0].insert(seed, fitted);
         }
-        let columns = self.columns(corpus);
-        let mut all = HeadMap::default();
-        for head in Head::ALL {
-            let each = seeds.iter().map(|(seed, calibration, predictions)| {
-                let raw = Decisions::of(predictions, corpus, head, *columns.get(head), task)?;
-                let raw = Some(raw).filter(|d| !d.truth.is_empty())?;
-                one_seed(*seed, calibration, head, raw, task)
-            });
-            let each: Option<Vec<_>> = each.collect();
-            let Some(each) = each.filter(|e| !e.is_empty()) else {
-                continue;
-            };
-            let mut judged = Judged {
-                per_utterance: match task {
-                    Task::MultiBinary { n_labels } => n_labels,
-                    _ => 1,
-                },
-                before: Vec::new(),
-                after: Vec::new(),
-                fitted: vec![BTreeMap::new()],
-                lengths: vec![each[0].1.truth.len()],
-            };
-            for ((seed, fitted), before, after) in each {
-                judged.before.push(before);
-                judged.after.push(after);
-                judged.fitted[0].insert(seed, fitted);
-            }
-            *all.get_mut(head) = Some(judged);
-        }
-        Ok(all)
+        Some(judged)
     }
 }
 

@@ -9,21 +9,16 @@ mod judged;
 
 pub use judged::{Judged, SHARES};
 
-use crate::RunDir;
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::predict::Predictions;
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_core::io::write_atomic;
 use trimer_core::metrics::Probabilities;
 use trimer_core::metrics::calibration::{
     CoveragePoint, TEMPERATURES, class_logits, class_thresholds, coverage_curve, fit_temperature,
     softmax, worthwhile, yes_no_logits,
 };
 use trimer_core::{Head, HeadMap};
-use trimer_nn::error::NnError;
 use trimer_nn::models::Task;
 
 /// Name of the file in a seed's directory.
@@ -241,7 +236,7 @@ impl Calibration {
         calibrated
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.version != VERSION {
             let version = self.version;
             return Err(format!(
@@ -349,73 +344,5 @@ fn of_label(all: &Decisions, label: usize, n_labels: usize) -> Decisions {
             .collect(),
         probabilities: pairs.flatten().copied().collect(),
         n_classes: 2,
-    }
-}
-
-impl RunDir {
-    fn calibration_path(&self, seed: u64) -> PathBuf {
-        self.seed_dir(seed).join(FILE)
-    }
-
-    /// What was fitted for a seed; `None` where nothing was, as in runs of earlier versions.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is damaged.
-    pub fn calibration(&self, seed: u64) -> Result<Option<Calibration>> {
-        let path = self.calibration_path(seed);
-        let bad = |reason: String| TrainError::Run {
-            path: path.clone(),
-            reason,
-            hint: format!(
-                "delete the file and fit it again with `trimer calibrate {}`",
-                self.path.display()
-            ),
-        };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(NnError::io("read", &path)(error).into()),
-        };
-        let found: Calibration = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        found.check().map_err(bad)?;
-        Ok(Some(found))
-    }
-
-    /// Fits a seed on the validation split of `corpus` and stores the result, unless that is done
-    /// already and not asked for `again`. `None` for scores and without labels in validation.
-    ///
-    /// # Errors
-    /// When the corpus is not the one that the run was trained on, or predictions cannot be had.
-    pub fn calibrate(
-        &self,
-        seed: u64,
-        corpus: &Corpus,
-        device: &Device,
-        again: bool,
-    ) -> Result<Option<Calibration>> {
-        if !again && let Some(known) = self.calibration(seed)? {
-            return Ok(Some(known));
-        }
-        let cfg = &self.config;
-        if corpus.fingerprint() != cfg.corpus_fingerprint {
-            return Err(TrainError::Run {
-                path: self.path.clone(),
-                reason: format!(
-                    "seed {seed} is not calibrated, and `{}` is not the corpus that the run was trained on",
-                    corpus.path().display()
-                ),
-                hint: "calibrate it once on its own corpus; it can then be judged on any".into(),
-            });
-        }
-        let predictions = self.predictions(seed, corpus, Split::Valid, device)?;
-        let columns = self.columns(corpus);
-        let fitted = Calibration::fit(&predictions, corpus, &columns, cfg.task, &cfg.classes)?;
-        let fitted = fitted.filter(|c| c.heads.iter().any(|(_, h)| h.is_some()));
-        if let Some(calibration) = &fitted {
-            let mut text = serde_json::to_string_pretty(calibration).unwrap_or_default();
-            text.push('\n');
-            write_atomic(&self.calibration_path(seed), text.as_bytes())?;
-        }
-        Ok(fitted)
     }
 }

@@ -1,15 +1,15 @@
 //! A recipe and a corpus in, a checked and fully resolved run out.
 
+use super::columns::label_columns;
+use super::parts;
 use super::recipe::Overrides;
 use super::schema::{
     DataConfig, RunConfig, SamplingChoice, Select, SelectOn, TaskChoice, TrainConfig, TuningRecord,
 };
-use crate::data::parts;
 use crate::data::{conversation, input_spec};
+use crate::data::{labelled_rows, labelled_rows_of_any};
 use crate::error::Result;
-use crate::objective::label_columns;
 use crate::plugins::PluginConfig;
-use crate::predict::{labelled_rows, labelled_rows_of_any};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};

@@ -1,7 +1,7 @@
 //! The sections of a run's configuration, with their ranges.
 
+use super::parts::{self, FitOn};
 use crate::data::Normalise;
-use crate::data::parts::{self, FitOn};
 use crate::error::Result;
 use crate::optim::OptimizerConfig;
 use crate::plugins::{Chain, PluginConfig};
@@ -347,6 +347,14 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The range of scores, as the metrics want it.
+    pub fn score_range(&self) -> Option<[f64; 2]> {
+        match self.score_range[..] {
+            [low, high] => Some([f64::from(low), f64::from(high)]),
+            _ => None,
+        }
+    }
+
     /// What selects the epoch, in words: a split, a held-out share of one, or `none`.
     pub fn selected_on(&self) -> String {
         parts::in_words(&self.data, &self.train).1

@@ -2,7 +2,9 @@
 
 pub mod conversation;
 pub mod corrupt;
-pub mod parts;
+pub mod rows;
+
+pub use rows::{labelled_rows, labelled_rows_of_any};
 
 use crate::error::Result;
 use burn::tensor::Device;

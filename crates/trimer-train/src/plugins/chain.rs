@@ -154,7 +154,7 @@ impl Chain {
             epoch: seen.at.epoch + 1,
             step: seen.at.step + 1,
             global_step: seen.at.global_step + 1,
-            wall_time: crate::trainer::now(),
+            wall_time: crate::clock::now(),
             plugins: means,
         };
         self.sums.add(&line);

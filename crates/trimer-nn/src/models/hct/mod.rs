@@ -31,7 +31,7 @@ use crate::layers::{
     Conv1d, CrossmodalConfig, CrossmodalEncoder, Initializer, ResidualHead, dropout, last_step,
 };
 use crate::recorder::Recorder;
-use crate::weights::to_vec;
+use crate::params::to_vec;
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
@@ -420,7 +420,7 @@ impl FusionModel for Hct {
 mod tests {
     use super::Modality::{Audio, Text, Vision};
     use super::*;
-    use crate::weights::{map_parameters, parameter_count};
+    use crate::params::{map_parameters, parameter_count};
     use burn::tensor::Device;
     use trimer_core::ModalityMap;
 

@@ -18,7 +18,7 @@ use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::{Buffer, Initializer, Linear};
 use crate::recorder::Recorder;
-use crate::weights::{map_parameters, to_vec};
+use crate::params::{map_parameters, to_vec};
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, TensorData};
 use lbfgs::{Stop, add, dot};

@@ -385,7 +385,7 @@ pub(super) fn is_unused_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::{Device, TensorData};
 
     #[test]

@@ -431,7 +431,7 @@ impl Properties for Pmr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::parameter_count;
+    use crate::params::parameter_count;
     use burn::tensor::Device;
 
     #[test]

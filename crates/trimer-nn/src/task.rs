@@ -1,10 +1,50 @@
 //! What a model predicts, and everything that depends on it: widths, probabilities, labels.
 
-use super::info::TaskKind;
 use burn::tensor::{Tensor, activation::softmax};
 use serde::{Deserialize, Serialize};
 use trimer_core::Head;
 use trimer_core::corpus::Utterance;
+
+/// A kind of prediction, without its size; [`Task`] has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// One of several classes.
+    Classification,
+    /// A score.
+    Regression,
+    /// Several independent yes/no labels.
+    Binary,
+}
+
+impl TaskKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Classification, Self::Regression, Self::Binary];
+
+    /// As it is written in recipes, JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Regression => "regression",
+            Self::Binary => "binary",
+        }
+    }
+
+    /// What is predicted, in the plural: `classes`, `scores`, `several yes/no labels`.
+    pub const fn targets(self) -> &'static str {
+        match self {
+            Self::Classification => "classes",
+            Self::Regression => "scores",
+            Self::Binary => "several yes/no labels",
+        }
+    }
+}
+
+impl std::fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
 
 /// What a model predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

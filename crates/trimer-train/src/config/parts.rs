@@ -9,11 +9,10 @@
 //!
 //! What is held out are whole conversations, so that no utterance of one that is learned selects.
 
-use crate::config::{DataConfig, Select, TrainConfig};
+use super::schema::{DataConfig, Select, TrainConfig};
+use crate::data::labelled_rows_of_any;
 use crate::data::shuffled;
 use crate::error::Result;
-use crate::predict::labelled_rows_of_any;
-use crate::trainer::Rows;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimer_core::corpus::{Corpus, Split};
@@ -49,6 +48,17 @@ impl FitOn {
             Self::TrainAndValid => "train+valid",
         }
     }
+}
+
+/// Row numbers of the splits that training may see.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Parameters are fitted on them.
+    pub train: Vec<usize>,
+    /// Choices are made on them.
+    pub valid: Vec<usize>,
+    /// Empty, unless the run was told to select on test.
+    pub test: Vec<usize>,
 }
 
 /// Refuses values outside their range.
