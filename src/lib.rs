@@ -174,3 +174,14 @@ pub mod prelude {
     pub use trimer_nn::{Batch, InputSpec, Recorder};
     pub use trimer_train::{Outcome, Overrides, Run, RunDir, train_run};
 }
+
+/// The documents with Rust in them: `cargo test` compiles their snippets.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../CONTRIBUTING.md")]
+    struct Contributing;
+    #[doc = include_str!("../docs/models/lfmim.md")]
+    struct Lfmim;
+}

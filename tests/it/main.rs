@@ -20,6 +20,7 @@ mod cli_report;
 mod cli_results;
 mod conformance;
 mod conformance_plugins;
+mod documents;
 mod fixture;
 mod golden;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]

@@ -66,7 +66,10 @@ impl<F: FnMut(String, Vec<usize>, ParamId, Tensor<1>)> ModuleVisitor for Collect
 }
 
 /// Calls `f` with path, shape, id and flattened value of every parameter.
-pub(crate) fn for_each_parameter<M: Module>(model: &M, f: impl FnMut(String, Vec<usize>, ParamId, Tensor<1>)) {
+pub(crate) fn for_each_parameter<M: Module>(
+    model: &M,
+    f: impl FnMut(String, Vec<usize>, ParamId, Tensor<1>),
+) {
     model.visit(&mut Collect {
         path: PathStack::default(),
         f,

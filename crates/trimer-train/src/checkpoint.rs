@@ -1,9 +1,11 @@
 //! One file that holds everything needed to continue: weights, optimizer, position, selection.
 
+use crate::config::{Select, TrainConfig};
 use crate::data::Normaliser;
 use crate::error::Result;
 use crate::optim::Optimizer;
 use crate::plugins::Chain;
+use crate::schedule::Shape;
 use crate::step::StepLosses;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,54 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Counts an epoch that is over, and tells whether its weights are to be kept. `value` is that of the
+    /// selecting metric, if it has one.
+    pub fn end_epoch(&mut self, cfg: &TrainConfig, value: Option<f64>, higher: bool) -> bool {
+        self.epoch += 1;
+        let better = |new: f64, old: f64| if higher { new > old } else { new < old };
+        // An infinite value would not survive the checkpoint's JSON.
+        let improved =
+            value.filter(|v| v.is_finite() && self.best.is_none_or(|(old, _)| better(*v, old)));
+        // Where the metric has no value, as a correlation with constant predictions, the latest
+        // epoch is kept until one has.
+        let is_best = improved.is_some() || cfg.select == Select::Last || self.best.is_none();
+        if let Some(v) = improved {
+            self.best = Some((v, self.epoch));
+            self.bad_epochs = 0;
+            self.plateau_bad = 0;
+        } else {
+            self.bad_epochs += 1;
+            self.plateau_bad += 1;
+        }
+        if cfg.schedule.shape == Shape::Plateau && self.plateau_bad > cfg.schedule.patience {
+            self.plateau_factor *= cfg.schedule.factor;
+            self.plateau_bad = 0;
+        }
+        let stop_early =
+            cfg.patience > 0 && self.bad_epochs >= cfg.patience && cfg.select == Select::Best;
+        self.finished = self.epoch >= cfg.epochs || stop_early;
+        is_best
+    }
+
+    /// Empties the sums for the next epoch.
+    pub fn begin_epoch(&mut self) {
+        self.step = 0;
+        self.seen = 0;
+        self.loss_sums = HeadMap::default();
+        self.seen_heads = HeadMap::default();
+        self.aux_sums.clear();
+        self.total_sum = 0.0;
+    }
+
+    /// Mean loss per head over the epoch so far; `None` for heads that the model does not have.
+    pub fn mean_losses(&self) -> HeadMap<Option<f64>> {
+        HeadMap::from_fn(|h| {
+            let sum = *self.loss_sums.get(h);
+            // Where an epoch is continued, the sum of what came before tells of a head too.
+            (*self.seen_heads.get(h) || sum != 0.0).then(|| sum / self.seen.max(1) as f64)
+        })
+    }
+
     /// Counts a step over `n` utterances.
     pub fn add_step(&mut self, losses: &StepLosses, n: usize) {
         for (head, loss) in losses.heads.iter() {

@@ -13,7 +13,6 @@ use crate::objective::Objective;
 use crate::optim::Optimizer;
 use crate::plugins::{Chain, Means, PLUGIN_LOG, StepInfo};
 use crate::predict::{evaluate, predict};
-use crate::schedule::Shape;
 use crate::step::{Learner, StepSettings};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -347,7 +346,7 @@ impl Trainer<'_> {
                 epochs: cfg.epochs,
                 step: p.step,
                 steps_per_epoch: batches.len(),
-                losses: mean_losses(p),
+                losses: p.mean_losses(),
                 samples_per_s,
             });
             let due = cfg.checkpoint_steps > 0 && p.step.is_multiple_of(cfg.checkpoint_steps);
@@ -434,36 +433,14 @@ impl Trainer<'_> {
             .get(cfg.select_head)
             .as_ref()
             .and_then(|m| m.scalar(selector));
-        let p = &mut state.progress;
-        p.epoch += 1;
-        let better = |new: f64, old: f64| if higher { new > old } else { new < old };
-        // An infinite value would not survive the checkpoint's JSON.
-        let improved =
-            value.is_some_and(|v| v.is_finite() && p.best.is_none_or(|(old, _)| better(v, old)));
-        // Where the metric has no value, as a correlation with constant predictions, the latest
-        // epoch is kept until one has.
-        let is_best = improved || cfg.select == Select::Last || p.best.is_none();
-        if let (true, Some(v)) = (improved, value) {
-            p.best = Some((v, p.epoch));
-            p.bad_epochs = 0;
-            p.plateau_bad = 0;
-        } else {
-            p.bad_epochs += 1;
-            p.plateau_bad += 1;
-        }
-        if cfg.schedule.shape == Shape::Plateau && p.plateau_bad > cfg.schedule.patience {
-            p.plateau_factor *= cfg.schedule.factor;
-            p.plateau_bad = 0;
-        }
-        let stop_early =
-            cfg.patience > 0 && p.bad_epochs >= cfg.patience && cfg.select == Select::Best;
-        p.finished = p.epoch >= cfg.epochs || stop_early;
+        let is_best = state.progress.end_epoch(cfg, value, higher);
+        let p = &state.progress;
         let report = EpochReport {
             epoch: p.epoch,
             global_step: p.global_step,
             lr,
             train_loss: p.total_sum / p.seen.max(1) as f64,
-            train_losses: mean_losses(p),
+            train_losses: p.mean_losses(),
             aux_losses: (p.aux_sums.iter())
                 .map(|(name, sum)| (name.clone(), sum / p.seen.max(1) as f64))
                 .collect(),
@@ -483,15 +460,10 @@ impl Trainer<'_> {
                 cfg.select_head
             ));
         }
-        p.step = 0;
-        p.seen = 0;
-        p.loss_sums = HeadMap::default();
-        p.seen_heads = HeadMap::default();
-        p.aux_sums.clear();
-        p.total_sum = 0.0;
+        state.progress.begin_epoch();
         if is_best {
             let about = [
-                ("epoch", p.epoch.to_string()),
+                ("epoch", report.epoch.to_string()),
                 ("seed", self.seed.to_string()),
             ];
             checkpoint::save_weights(
@@ -558,14 +530,6 @@ impl Trainer<'_> {
             &state.progress,
         )
     }
-}
-
-fn mean_losses(p: &Progress) -> HeadMap<Option<f64>> {
-    HeadMap::from_fn(|h| {
-        let sum = *p.loss_sums.get(h);
-        // Where an epoch is continued, the sum of what came before tells of a head too.
-        (*p.seen_heads.get(h) || sum != 0.0).then(|| sum / p.seen.max(1) as f64)
-    })
 }
 
 fn without_intervals(metrics: &Metrics) -> serde_json::Map<String, serde_json::Value> {

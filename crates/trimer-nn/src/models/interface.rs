@@ -10,11 +10,11 @@
 
 use super::info::ModelInfo;
 use super::late_fusion::LateFusion;
-use crate::task::Task;
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::error::Result;
 use crate::layers::Initializer;
 use crate::recorder::Recorder;
+use crate::task::Task;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};

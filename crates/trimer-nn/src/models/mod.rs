@@ -39,9 +39,9 @@ pub mod tfn;
 pub mod unimodal;
 pub mod utterance_mlp;
 
+pub use crate::task::{Task, TaskKind};
 pub use any::AnyModel;
 pub use config::ModelConfig;
-pub use crate::task::{Task, TaskKind};
 pub use info::{Level, ModelInfo};
 pub use interface::{
     ClosedForm, Defaults, FusionModel, ModelConfigOf, ModelOutput, Owner, Properties, ReadLimits,

@@ -30,8 +30,8 @@ use crate::error::{NnError, Result};
 use crate::layers::{
     Conv1d, CrossmodalConfig, CrossmodalEncoder, Initializer, ResidualHead, dropout, last_step,
 };
-use crate::recorder::Recorder;
 use crate::params::to_vec;
+use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};

@@ -16,13 +16,14 @@
 //! `multiheadAttn.transform`) are not kept; checkpoints that have them load all the same. Dropout on the
 //! positions of the past is drawn once per state, not anew in every turn. No listener cell.
 
-use super::{
-    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReferenceNames,
-    Task, TaskKind,
-};
+mod attention;
+mod config;
+
+pub use attention::MixedAttention;
+pub use config::BiddinConfig;
+
+use super::{FusionModel, ModelOutput, Owner, Properties, ReferenceNames, Task};
 use crate::batch::{Batch, InputSpec};
-use crate::config::check_range;
-use crate::error::{NnError, Result};
 use crate::layers::turns::{
     arrangement, attend, columns, gru_step, interleaved_positions, project, reading, reverse_turns,
 };
@@ -31,169 +32,15 @@ use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{
-    Bool, Tensor,
+    Tensor,
     activation::{relu, softmax},
 };
-use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality};
-
-static INFO: ModelInfo = ModelInfo {
-    id: "biddin",
-    title: "Bidirectional Dynamic Dual Influence Network",
-    level: Level::Conversation,
-    modalities: &Modality::ALL,
-    tasks: &TaskKind::ALL,
-    citation: "Zhang et al., Modeling both Intra- and Inter-modal Influence for Real-Time Emotion Detection in Conversations, ACM MM 2020",
-    reconstruction: false,
-    presets: &["released", "clean"],
-    summary: "speaker states per modality, each reading the past of all modalities, in both directions",
-};
 
 /// Order of the modalities inside the model.
 const ORDER: [Modality; 3] = [Modality::Text, Modality::Vision, Modality::Audio];
-/// Heads of the last attention.
-const HEADS: usize = 4;
-/// Dropout behind positions.
-const P_POSITIONS: f64 = 0.1;
 /// Stands for minus infinity among scores.
 const MASKED: f32 = -1e30;
-
-/// Configuration of [`Biddin`]. Presets: `released`, `clean`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BiddinConfig {
-    /// Width that every modality is brought to; 0 = that of the text features.
-    pub d_model: usize,
-    /// Width of a global state.
-    pub d_global: usize,
-    /// Width of a party's state.
-    pub d_party: usize,
-    /// Width of an emotion state; its double times the number of modalities is a multiple of 4.
-    pub d_emotion: usize,
-    /// Width per modality of the layer before the classifier.
-    pub d_hidden: usize,
-    /// Dropout on states and hidden units.
-    pub p_dropout: f64,
-    /// Dropout behind positions.
-    pub p_positions: f64,
-    /// Weights of the influences: a softmax over the batch (the code's quirk) or over modalities.
-    pub batch_softmax: bool,
-    /// Whether the last attention mixes time and conversations (the code's quirk).
-    pub mix_heads: bool,
-}
-
-impl BiddinConfig {
-    fn width(&self, input: &InputSpec) -> usize {
-        match self.d_model {
-            0 => {
-                let first = ORDER.into_iter().find_map(|m| *input.dims.get(m));
-                first.unwrap_or(1)
-            }
-            width => width,
-        }
-    }
-}
-
-impl ModelConfigOf for BiddinConfig {
-    type Model = Biddin;
-    const INFO: &'static ModelInfo = &INFO;
-
-    fn preset(name: &str) -> Option<Self> {
-        let released = Self {
-            d_model: 0,
-            d_global: 150,
-            d_party: 150,
-            d_emotion: 100,
-            d_hidden: 100,
-            p_dropout: 0.1,
-            p_positions: P_POSITIONS,
-            batch_softmax: true,
-            mix_heads: true,
-        };
-        match name {
-            "released" => Some(released),
-            "clean" => Some(Self {
-                batch_softmax: false,
-                mix_heads: false,
-                ..released
-            }),
-            _ => None,
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        for (key, value, low) in [
-            ("d_model", self.d_model, 0.0),
-            ("d_global", self.d_global, 2.0),
-            ("d_party", self.d_party, 1.0),
-            ("d_emotion", self.d_emotion, 1.0),
-            ("d_hidden", self.d_hidden, 1.0),
-        ] {
-            check_range(&format!("model.{key}"), value as f64, low, 16_384.0)?;
-        }
-        check_range("model.p_dropout", self.p_dropout, 0.0, 0.95)?;
-        check_range("model.p_positions", self.p_positions, 0.0, 0.95)
-    }
-
-    fn check_input(&self, input: &InputSpec) -> Result<()> {
-        let present = input.modalities();
-        if present.len() < 2 {
-            return Err(NnError::Corpus {
-                reason: format!("`biddin` needs at least two modalities, the input has `{present}`"),
-                hint: "add a modality to `data.modalities`, or choose `dialoguernn`, which is happy with one".into(),
-            });
-        }
-        let width = 2 * present.len() * self.d_emotion;
-        if !width.is_multiple_of(HEADS) {
-            return Err(NnError::ConfigRange {
-                key: "model.d_emotion".into(),
-                value: self.d_emotion.to_string(),
-                expected: format!("an even number, so that {HEADS} heads divide {width}"),
-            });
-        }
-        Ok(())
-    }
-
-    fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
-        let (n, m) = (input.modalities().len(), self.width(input));
-        let (g, p, e) = (self.d_global, self.d_party, self.d_emotion);
-        let gru = |d_input: usize, d_hidden: usize| 6 * d_hidden * (d_input + d_hidden);
-        let dense: usize = input.dims.iter().filter_map(|(_, dim)| *dim).sum();
-        let stream = gru(m + p, g) + gru(m + g, p) + gru(p, e) + 2 * n * (g * g + m * g);
-        let d = 2 * n * e;
-        let head = 8 * d * d + 2 * n * self.d_hidden * (d + task.n_outputs());
-        (2 * (2 * dense * m + n * stream) + head) as f64
-    }
-
-    fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Biddin> {
-        self.check_input(input)?;
-        let order: Vec<Modality> = ORDER
-            .into_iter()
-            .filter(|m| input.dims.get(*m).is_some())
-            .collect();
-        let n = order.len();
-        let mut direction = || Direction::new(self, input, &order, init);
-        let (forward_cells, reverse_cells) = (direction(), direction());
-        let d = 2 * n * self.d_emotion;
-        let bound = 1.0 / (d as f64).sqrt();
-        let mut square = || init.uniform([d, d], bound);
-        let attention = MixedAttention {
-            w_q: square(),
-            w_k: square(),
-            w_v: square(),
-            fc: square(),
-        };
-        Ok(Biddin {
-            forward_cells,
-            reverse_cells,
-            attention,
-            linear: Linear::new(d, n * self.d_hidden, init),
-            head: Linear::new(n * self.d_hidden, task.n_outputs(), init),
-            order,
-            cfg: self.clone(),
-        })
-    }
-}
 
 /// The cells of one modality in one direction.
 #[derive(Module, Debug)]
@@ -270,6 +117,74 @@ struct Prepared {
     from_context: Tensor<2>,
 }
 
+/// Who reads and who speaks in a turn, and its position.
+struct Turn {
+    /// `[conversation, 1, speaker]`
+    reads: Tensor<3>,
+    /// `[conversation, speaker, 1]`
+    speaks: Tensor<3>,
+    /// `[1, 1, d_global]`
+    position: Tensor<3>,
+}
+
+/// What one stream reads in a turn, `[conversation, 1, ..]` each.
+struct Read {
+    x: Tensor<3>,
+    into_g: Tensor<3>,
+    into_p: Tensor<3>,
+    /// From the second turn on.
+    context: Option<Tensor<3>>,
+}
+
+impl Stream {
+    /// One turn: global state, state of the speaker, emotion, memory.
+    fn step(
+        &self,
+        state: &mut State,
+        ready: &Prepared,
+        turn: &Turn,
+        read: Read,
+        cfg: &BiddinConfig,
+        rec: &mut Recorder,
+    ) {
+        let own = turn.reads.clone().matmul(state.party.clone()); // [batch, 1, d_party]
+        report_cell(&self.g_cell, &[read.x.clone(), own.clone()]);
+        let gates = read.into_g + project(own.clone(), ready.from_party.clone(), None);
+        let global = gru_step(&self.g_cell, gates, state.global.clone());
+        state.global = dropout(global, cfg.p_dropout, rec);
+
+        let mut gates = read.into_p;
+        if let Some(context) = read.context {
+            report_cell(&self.p_cell, &[read.x, context.clone()]);
+            gates = gates + project(context, ready.from_context.clone(), None);
+        }
+        let spoken = dropout(gru_step(&self.p_cell, gates, own), cfg.p_dropout, rec);
+        let speaks = turn.speaks.clone();
+        state.party = state.party.clone() * (speaks.clone().neg() + 1.0) + spoken * speaks;
+
+        let spoken = turn.reads.clone().matmul(state.party.clone());
+        report_cell(&self.e_cell, std::slice::from_ref(&spoken));
+        let gates = project(
+            spoken,
+            self.e_cell.weight_ih.val(),
+            Some(self.e_cell.bias_ih.val()),
+        );
+        let emotion = gru_step(&self.e_cell, gates, state.emotion.clone());
+        state.emotion = dropout(emotion, cfg.p_dropout, rec);
+        state.emotions.push(state.emotion.clone());
+
+        let placed = dropout(
+            state.global.clone() + turn.position.clone(),
+            cfg.p_positions,
+            rec,
+        );
+        state.memory = Some(match state.memory.take() {
+            None => placed,
+            Some(memory) => Tensor::cat(vec![memory, placed], 1),
+        });
+    }
+}
+
 impl Direction {
     fn new(
         cfg: &BiddinConfig,
@@ -308,7 +223,7 @@ impl Direction {
     ///
     /// # Shapes
     /// - `inputs`: `[conversation, turn, dim]` per stream
-    /// - `speakers`: `[conversation, turn, party]`, one-hot, zero at padding
+    /// - `speakers`: `[conversation, turn, speaker]`, one-hot, zero at padding
     /// - result: `[conversation, turn, streams * d_emotion]`
     fn run(
         &self,
@@ -317,16 +232,14 @@ impl Direction {
         cfg: &BiddinConfig,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let [batch, turns, parties] = speakers.dims();
+        let [batch, turns, n_speakers] = speakers.dims();
         let device = speakers.device();
-        let width = self.streams.first().map_or(0, |s| s.dense.bias.dims()[0]);
-        let n = self.streams.len();
-        // At padding the reference reads the state of the first party, but changes none.
+        // At padding the reference reads the state of the first speaker, but changes none.
         let readers = reading(speakers);
         let zeros = |rows: usize, d: usize| Tensor::<3>::zeros([batch, rows, d], &device);
-        let mut states: Vec<State> = (0..n)
+        let mut states: Vec<State> = (0..self.streams.len())
             .map(|_| State {
-                party: zeros(parties, cfg.d_party),
+                party: zeros(n_speakers, cfg.d_party),
                 global: zeros(1, cfg.d_global),
                 emotion: zeros(1, cfg.d_emotion),
                 memory: None,
@@ -338,18 +251,8 @@ impl Direction {
             .zip(&self.streams)
             .map(|(x, stream)| stream.dense.forward_sequence(x.clone()))
             .collect();
-        let prepared: Vec<Prepared> = self
-            .streams
-            .iter()
-            .zip(&x)
-            .map(|(stream, x)| Prepared {
-                into_g: from_utterance(x, &stream.g_cell, width),
-                into_p: from_utterance(x, &stream.p_cell, width),
-                from_party: columns(stream.g_cell.weight_ih.val(), width, None),
-                from_context: columns(stream.p_cell.weight_ih.val(), width, None),
-            })
-            .collect();
-        let queries: Vec<Tensor<3>> = pairs(n)
+        let prepared = self.prepare(&x);
+        let queries: Vec<Tensor<3>> = pairs(self.streams.len())
             .iter()
             .zip(&self.attentions)
             .map(|((query, _), weight)| project(x[*query].clone(), weight.val(), None))
@@ -358,57 +261,42 @@ impl Direction {
         if probe::is_active() {
             self.report_last_turn(inputs, &x);
         }
-
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
-            let (reads, speaks) = (at(&readers), at(speakers).transpose());
             let contexts = self.contexts(&states, &queries, turn, cfg);
-            for (i, ((stream, ready), state)) in self
-                .streams
-                .iter()
-                .zip(&prepared)
-                .zip(&mut states)
-                .enumerate()
-            {
-                let own = reads.clone().matmul(state.party.clone()); // [batch, 1, d_party]
-                report_cell(&stream.g_cell, &[at(&x[i]), own.clone()]);
-                let gates =
-                    at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
-                let global = gru_step(&stream.g_cell, gates, state.global.clone());
-                state.global = dropout(global, cfg.p_dropout, rec);
-
-                let mut gates = at(&ready.into_p);
-                if let Some(contexts) = &contexts {
-                    report_cell(&stream.p_cell, &[at(&x[i]), contexts[i].clone()]);
-                }
-                if let Some(contexts) = &contexts {
-                    let context = contexts[i].clone();
-                    gates = gates + project(context, ready.from_context.clone(), None);
-                }
-                let spoken = dropout(gru_step(&stream.p_cell, gates, own), cfg.p_dropout, rec);
-                state.party =
-                    state.party.clone() * (speaks.clone().neg() + 1.0) + spoken * speaks.clone();
-
-                let spoken = reads.clone().matmul(state.party.clone());
-                report_cell(&stream.e_cell, std::slice::from_ref(&spoken));
-                let gates = project(
-                    spoken,
-                    stream.e_cell.weight_ih.val(),
-                    Some(stream.e_cell.bias_ih.val()),
-                );
-                let emotion = gru_step(&stream.e_cell, gates, state.emotion.clone());
-                state.emotion = dropout(emotion, cfg.p_dropout, rec);
-                state.emotions.push(state.emotion.clone());
-
-                let placed = dropout(state.global.clone() + at(&positions), cfg.p_positions, rec);
-                state.memory = Some(match state.memory.take() {
-                    None => placed,
-                    Some(memory) => Tensor::cat(vec![memory, placed], 1),
-                });
+            let step = Turn {
+                reads: at(&readers),
+                speaks: at(speakers).transpose(),
+                position: at(&positions),
+            };
+            for (i, state) in states.iter_mut().enumerate() {
+                let ready = &prepared[i];
+                let read = Read {
+                    x: at(&x[i]),
+                    into_g: at(&ready.into_g),
+                    into_p: at(&ready.into_p),
+                    context: contexts.as_ref().map(|contexts| contexts[i].clone()),
+                };
+                self.streams[i].step(state, ready, &step, read, cfg, rec);
             }
         }
         let emotions = states.into_iter().map(|s| Tensor::cat(s.emotions, 1));
         Tensor::cat(emotions.collect(), 2)
+    }
+
+    /// What does not depend on a state, for all turns.
+    fn prepare(&self, x: &[Tensor<3>]) -> Vec<Prepared> {
+        let width = self.streams.first().map_or(0, |s| s.dense.bias.dims()[0]);
+        self.streams
+            .iter()
+            .zip(x)
+            .map(|(stream, x)| Prepared {
+                into_g: from_utterance(x, &stream.g_cell, width),
+                into_p: from_utterance(x, &stream.p_cell, width),
+                from_party: columns(stream.g_cell.weight_ih.val(), width, None),
+                from_context: columns(stream.p_cell.weight_ih.val(), width, None),
+            })
+            .collect()
     }
 
     /// What the layers read that run over all turns at once here and turn by turn in the reference,
@@ -495,62 +383,7 @@ fn from_utterance(x: &Tensor<3>, cell: &RecurrentCell, width: usize) -> Tensor<3
     project(x.clone(), weight, Some(cell.bias_ih.val()))
 }
 
-/// Self attention without biases, four heads, a norm without parameters behind the sum.
-#[derive(Module, Debug)]
-pub struct MixedAttention {
-    /// `[d, d]`, queries.
-    pub w_q: Param<Tensor<2>>,
-    /// `[d, d]`, keys.
-    pub w_k: Param<Tensor<2>>,
-    /// `[d, d]`, values.
-    pub w_v: Param<Tensor<2>>,
-    /// `[d, d]`, output.
-    pub fc: Param<Tensor<2>>,
-}
-
-impl MixedAttention {
-    /// # Shapes
-    /// - `x` and result: `[conversation, turn, d]`
-    /// - `pad_mask`: `[conversation, turn]`, true = padding; read where `mix` is off
-    fn forward(&self, x: Tensor<3>, pad_mask: &Tensor<2, Bool>, mix: bool) -> Tensor<3> {
-        let [batch, turns, d] = x.dims();
-        // The reference holds `[turn, conversation, d]` and reads the same memory as
-        // `[conversation, turn, d]` without moving it.
-        let arranged = |x: Tensor<3>| {
-            let x = if mix {
-                x.swap_dims(0, 1).reshape([batch, turns, d])
-            } else {
-                x
-            };
-            x.reshape([batch, turns, HEADS, d / HEADS]).swap_dims(1, 2)
-        };
-        let [q, k, v] = [&self.w_q, &self.w_k, &self.w_v].map(|w| {
-            probe::see(&[(w.id, Some(1))], &x);
-            arranged(project(x.clone(), w.val(), None))
-        });
-        let mut scores = q.matmul(k.transpose()) / ((d / HEADS) as f64).sqrt();
-        if !mix {
-            let shape = [batch, HEADS, turns, turns];
-            let pad = pad_mask.clone().reshape([batch, 1, 1, turns]).expand(shape);
-            scores = scores.mask_fill(pad, MASKED);
-        }
-        let context = softmax(scores, 3)
-            .matmul(v)
-            .swap_dims(1, 2)
-            .reshape([batch, turns, d]);
-        probe::see(&[(self.fc.id, Some(1))], &context);
-        standardised(project(context, self.fc.val(), None) + x)
-    }
-}
-
-/// Each row minus its mean, divided by its standard deviation.
-fn standardised(x: Tensor<3>) -> Tensor<3> {
-    let centred = x.clone() - x.mean_dim(2);
-    let variance = (centred.clone() * centred.clone()).mean_dim(2);
-    centred / (variance + 1e-5).sqrt()
-}
-
-/// The model. Build it with [`ModelConfigOf::build`] of [`BiddinConfig`].
+/// The model. Build it with [`ModelConfigOf::build`](super::ModelConfigOf::build) of [`BiddinConfig`].
 #[derive(Module, Debug)]
 pub struct Biddin {
     /// From the first turn to the last.
@@ -570,6 +403,27 @@ pub struct Biddin {
 }
 
 impl Biddin {
+    fn new(cfg: &BiddinConfig, input: &InputSpec, task: Task, init: &mut Initializer) -> Self {
+        let order: Vec<Modality> = ORDER
+            .into_iter()
+            .filter(|m| input.dims.get(*m).is_some())
+            .collect();
+        let n = order.len();
+        let mut direction = || Direction::new(cfg, input, &order, init);
+        let (forward_cells, reverse_cells) = (direction(), direction());
+        let d = 2 * n * cfg.d_emotion;
+        let attention = MixedAttention::new(d, init);
+        Self {
+            forward_cells,
+            reverse_cells,
+            attention,
+            linear: Linear::new(d, n * cfg.d_hidden, init),
+            head: Linear::new(n * cfg.d_hidden, task.n_outputs(), init),
+            order,
+            cfg: cfg.clone(),
+        }
+    }
+
     /// The reference's name of a parameter of one direction.
     fn cell_key(&self, direction: &str, rest: &str) -> String {
         let triple = self.order.len() != 2;
