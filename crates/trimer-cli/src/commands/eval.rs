@@ -9,7 +9,7 @@ use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
-use trimer_train::predict::labelled_rows_of_any;
+use trimer_train::data::labelled_rows_of_any;
 
 /// Arguments of `trimer eval`.
 #[derive(Debug, clap::Args)]

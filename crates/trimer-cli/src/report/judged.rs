@@ -9,7 +9,8 @@ use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
-use trimer_train::predict::{Predictions, labelled_rows_of_any};
+use trimer_train::data::labelled_rows_of_any;
+use trimer_train::predict::Predictions;
 use trimer_train::run::Protocol;
 
 /// A run that is judged on a split of a corpus.

@@ -12,7 +12,8 @@ use trimer_nn::burn::tensor::Device;
 use trimer_nn::weights::parameter_count;
 use trimer_train::bench::latency_ms;
 use trimer_train::compare::Pooled;
-use trimer_train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, data::parts};
+use trimer_train::config::{Select, parts};
+use trimer_train::{FitOn, RunConfig, RunDir, SelectOn};
 
 /// A whole comparison, as it is written to `results.json`.
 #[derive(Debug, Serialize)]
