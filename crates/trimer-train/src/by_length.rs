@@ -21,7 +21,7 @@ pub struct LengthBin {
     pub to: Option<usize>,
     /// How many conversations there are.
     pub conversations: usize,
-    /// How many of their utterances are judged.
+    /// How many of their utterances are evaluated.
     pub utterances: usize,
     /// Metrics per head over these utterances, all seeds together; absent where there are none.
     pub heads: HeadMap<Option<Metrics>>,

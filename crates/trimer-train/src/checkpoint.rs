@@ -49,7 +49,7 @@ pub struct Progress {
     pub plateau_factor: f64,
     /// Epochs without improvement as the plateau schedule counts them.
     pub plateau_bad: usize,
-    /// Training is over: only selection's result remains to be judged.
+    /// Training is over: only selection's result remains to be evaluated.
     pub finished: bool,
 }
 

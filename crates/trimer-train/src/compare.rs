@@ -1,6 +1,6 @@
-//! Systems judged side by side: the same utterances, the same label, folds taken together.
+//! Systems evaluated together: the same utterances, the same label, folds taken together.
 //!
-//! With several corpora (folds of a cross-validation) the test utterances of all of them are judged
+//! With several corpora (folds of a cross-validation) the test utterances of all of them are evaluated
 //! as one list: each was predicted by a model that has not seen it. Seed `k` of the list is the
 //! `k`-th seed of every fold.
 
@@ -50,7 +50,7 @@ impl Pooled {
         device: &Device,
     ) -> Result<Self> {
         let Some(first) = runs.first() else {
-            return Err(refused("a system without a run cannot be judged".into()));
+            return Err(refused("a system without a run cannot be evaluated".into()));
         };
         let cfg = &first.config;
         let n_seeds = cfg.seeds.len();
@@ -78,7 +78,7 @@ impl Pooled {
         }
         if pooled.is_empty() {
             return Err(refused(format!(
-                "no utterance of the {split} split has a {column} label: nothing to judge on"
+                "no utterance of the {split} split has a {column} label: nothing to evaluate on"
             )));
         }
         Ok(pooled)
@@ -140,7 +140,7 @@ impl Pooled {
         Ok(())
     }
 
-    /// How many utterances are judged.
+    /// How many utterances are evaluated.
     pub const fn len(&self) -> usize {
         match self.task {
             Task::Classification { .. } | Task::MultiBinary { .. } => self.truth.len(),
@@ -217,7 +217,7 @@ impl Pooled {
     /// seeds.
     ///
     /// # Errors
-    /// When the two were not judged on the same labels of the same utterances.
+    /// When the two were not evaluated on the same labels of the same utterances.
     pub fn against(
         &self,
         other: &Self,
@@ -226,7 +226,7 @@ impl Pooled {
     ) -> Result<PairedBootstrap> {
         if self.truth != other.truth || self.scores != other.scores || self.task != other.task {
             return Err(refused(
-                "systems that were judged on other labels cannot be tested against one another"
+                "systems that were evaluated on other labels cannot be tested against one another"
                     .into(),
             ));
         }
@@ -256,7 +256,7 @@ impl Pooled {
 }
 
 fn several_labels() -> TrainError {
-    refused("runs on several yes/no labels are judged by `trimer eval`, one by one".into())
+    refused("runs on several yes/no labels are evaluated by `trimer eval`, one by one".into())
 }
 
 fn predictions<'a>(

@@ -117,7 +117,7 @@ impl Explanation {
 pub struct ExplainOptions<'a> {
     /// Temperatures for the probabilities; as the model gives them without.
     pub calibration: Option<&'a Calibration>,
-    /// Judge each utterance from what was said before it.
+    /// Evaluate each utterance from what was said before it.
     pub online: bool,
 }
 

@@ -16,7 +16,7 @@ use trimer_nn::weights::{NamedTensor, map_parameters, to_vec};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
-    /// Gradient descent, with momentum if wished.
+    /// Gradient descent, with momentum where asked for.
     Sgd,
     /// Adaptive moments; weight decay is added to the gradient.
     Adam,

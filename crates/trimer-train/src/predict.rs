@@ -151,7 +151,7 @@ pub fn predict_windows<M: FusionModel>(
     all.at_positions(&asked).at_rows(rows)
 }
 
-/// As [`predict_with`] over given batches; of each batch all rows are judged.
+/// As [`predict_with`] over given batches; of each batch all rows are evaluated.
 pub(crate) fn predict_batches<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
@@ -182,7 +182,7 @@ pub(crate) fn predict_batches<M: FusionModel>(
     }
 }
 
-/// Judges the predictions of several seeds on the same rows, head by head, each against its own
+/// Evaluates the predictions of several seeds on the same rows, head by head, each against its own
 /// label column. Heads without any labelled row are left out.
 ///
 /// # Errors

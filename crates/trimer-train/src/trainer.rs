@@ -66,7 +66,7 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// Loss per head, mean over the epoch.
     pub train_losses: HeadMap<Option<f64>>,
-    /// What the model adds to the loss beside its heads, by name and weighted, mean over the epoch.
+    /// What the model adds to the loss besides its heads, by name and weighted, mean over the epoch.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aux_losses: BTreeMap<String, f64>,
     /// Validation metrics per head.
@@ -234,7 +234,7 @@ impl Trainer<'_> {
         let mut batches = rows.chunks(256).map(|rows| loader.batch(rows, &plain));
         state.learner.model = fit(state.learner.model, &mut batches, &columns);
         observer.message(&format!(
-            "seed {}: fitted at once on {} utterances; there are no epochs",
+            "seed {}: fitted in closed form on {} utterances; there are no epochs",
             self.seed,
             rows.len()
         ));

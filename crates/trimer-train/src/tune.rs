@@ -349,7 +349,7 @@ struct Pausing<'a> {
 
 impl Observer for Pausing<'_> {
     fn step(&mut self, report: &StepReport) {
-        // The last step of the last epoch: the epoch still ends, is judged and saved.
+        // The last step of the last epoch: the epoch still ends, is evaluated and saved.
         let last = report.epoch >= self.epochs && report.step == report.steps_per_epoch;
         if last || self.stop.load(Ordering::Relaxed) {
             self.pause.store(true, Ordering::Relaxed);

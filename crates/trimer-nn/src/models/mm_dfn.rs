@@ -12,7 +12,7 @@
 //! | classifier on features and states of all modalities | eq. 7-8 | [`MmDfn`] |
 //!
 //! Deviations: with `mask_padding` the GRUs stop where their turns end (the reference reads the padding,
-//! so that its output hangs on the batch); a node of zeros has no direction instead of a NaN. The
+//! so that its output depends on the batch); a node of zeros has no direction instead of a NaN. The
 //! alternative heads and unused parameters of the code are not kept; checkpoints that have the latter load
 //! all the same.
 

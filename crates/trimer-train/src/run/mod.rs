@@ -232,7 +232,7 @@ impl RunDir {
             return Err(TrainError::Run {
                 path: self.config.corpus_path.clone(),
                 reason: "the corpus has changed since the run was started".into(),
-                hint: "restore it, or judge on it knowingly with `trimer eval RUN --corpus DIR`"
+                hint: "restore it, or evaluate on it knowingly with `trimer eval RUN --corpus DIR`"
                     .into(),
             });
         }

@@ -207,7 +207,7 @@ impl Subnets {
         }
     }
 
-    /// Whether no output hangs on what lies under the pad mask.
+    /// Whether no output depends on what lies under the pad mask.
     pub(super) const fn masks_padding(&self) -> bool {
         self.cfg.mask_padding
     }
