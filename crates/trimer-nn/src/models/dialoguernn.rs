@@ -328,10 +328,11 @@ impl PartyCell {
                     report(cell, &at(x), &spoken);
                     let gates = at(into_l) + project(spoken.clone(), from_spoken.clone(), None);
                     let rows = batch * n_speakers;
-                    let gates =
-                        gates
-                            .expand([batch, n_speakers, 3 * d_party])
-                            .reshape([rows, 1, 3 * d_party]);
+                    let gates = gates.expand([batch, n_speakers, 3 * d_party]).reshape([
+                        rows,
+                        1,
+                        3 * d_party,
+                    ]);
                     let heard = gru_step(cell, gates, party.reshape([rows, 1, d_party]));
                     dropout(heard.reshape([batch, n_speakers, d_party]), p, rec)
                 }
