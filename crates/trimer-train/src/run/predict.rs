@@ -32,10 +32,7 @@ impl RunDir {
             return Err(TrainError::Run {
                 path: file,
                 reason: format!("seed {seed} has no selected weights yet"),
-                hint: format!(
-                    "finish it with `trimer train --resume {}`",
-                    self.path.display()
-                ),
+                hint: format!("finish it with `resume={}`", self.path.display()),
             });
         }
         let model =
@@ -150,7 +147,7 @@ impl RunDir {
                 "its model `{}` reads single utterances, not conversations",
                 self.config.model.info().id
             ),
-            hint: "such a model never sees what follows; leave `--online` out".into(),
+            hint: "such a model never sees what follows; leave `online` out".into(),
         })
     }
 
