@@ -115,7 +115,13 @@ fn answer(
     }
     let window = args.window.map(|n| n as usize);
     let mut predictions = if args.online || window.is_some() {
-        let raw = run.predict_in_parts(seed, corpus, rows, (args.online, window), device)?;
+        let raw = {
+            let parts = trimer_train::run::Parts {
+                online: args.online,
+                window,
+            };
+            run.predict_in_parts(seed, corpus, rows, parts, device)?
+        };
         match &reading.calibration {
             Some(calibration) => calibration.apply(&raw, run.config.task),
             None => raw,

@@ -131,8 +131,8 @@ impl RunSpec {
             .into());
         }
         let label_columns = label_columns(self.train.unimodal_labels, task, corpus, &rows);
-        let selection = (&self.data, &self.train);
-        check_selection(selection, task, corpus, &input, label_columns)?;
+        let (data, train) = (&self.data, &self.train);
+        check_selection(data, train, task, corpus, &input, label_columns)?;
         let config = RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
@@ -302,7 +302,8 @@ fn check_task(model: &ModelConfig, task: Task) -> Result<()> {
 
 /// Refuses to start a run whose selection could never choose an epoch.
 fn check_selection(
-    (data, train): (&DataConfig, &TrainConfig),
+    data: &DataConfig,
+    train: &TrainConfig,
     task: Task,
     corpus: &Corpus,
     input: &InputSpec,

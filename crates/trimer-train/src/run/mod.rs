@@ -25,6 +25,7 @@ mod protocol;
 mod typed;
 
 pub use driver::{Outcome, train_run, train_without_test};
+pub use predict::Parts;
 pub use protocol::{Chosen, Inflation, Protocol, TestOpened};
 pub use typed::{Run, RunBuilder};
 
