@@ -4,7 +4,7 @@
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use crate::dropout::{Site, Stream};
-use crate::fused::reference::{self, Rules, dot, error, random, slope, wide};
+use crate::fused::reference::{self, Rules, assert_near, assert_slope, dot, random, slope, wide};
 use crate::{
     Activation, AttentionMasks, AttentionOptions, CellKind, FusionInputs, LinearOptions,
     PartyInputs, PartyOptions, PartyWeights, add_rows_dropout, attention, dropout, fuse_streams,
@@ -35,26 +35,20 @@ pub(crate) fn check<const D: usize>(
     let weights = Tensor::<1>::from_data(TensorData::from(dy.as_slice()), &device);
     let gradients = (y.clone() * weights).sum().backward();
     let (wide_dy, at): (_, Vec<Vec<f64>>) = (wide(&dy), leaves.iter().map(|x| wide(x)).collect());
-    let e = error(&floats(y), &exact(&at));
-    assert!(e < 5e-6, "{what}: output differs by {e}");
+    assert_near(&format!("{what}, output"), &floats(y), &exact(&at), 5e-6);
     for (i, leaf) in tensors.iter().enumerate() {
-        let gradient = wide(&floats(
-            leaf.grad(&gradients).expect("every leaf takes part"),
-        ));
+        let gradient = floats(leaf.grad(&gradients).expect("every leaf takes part"));
         let direction = wide(&random(gradient.len(), &mut seed, 1.0));
         let measured = slope(&at[i], &direction, |x| {
             let mut moved = at.clone();
             moved[i] = x.to_vec();
             dot(&wide_dy, &exact(&moved))
         });
-        let ours = dot(&gradient, &direction);
-        let terms = gradient.iter().zip(&direction);
-        let scale = terms.map(|(a, b)| (a * b).powi(2)).sum::<f64>().sqrt();
-        // The rounding of a sum of that many terms, and the kinks of an activation, are far below this.
-        let bound = 1e-4 * scale + 2e-5 * measured.abs() + 1e-6;
-        assert!(
-            (ours - measured).abs() <= bound,
-            "{what}, leaf {i}: {ours} along a direction, finite differences give {measured} (scale {scale})"
+        assert_slope(
+            &format!("{what}, leaf {i}"),
+            &gradient,
+            &direction,
+            measured,
         );
     }
 }

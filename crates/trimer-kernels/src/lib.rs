@@ -47,6 +47,8 @@ mod pool;
 pub mod recurrent;
 mod simd;
 pub mod similarity;
+#[cfg(test)]
+mod testing;
 mod threads;
 pub mod update;
 

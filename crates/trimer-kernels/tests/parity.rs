@@ -2,6 +2,9 @@
 //!
 //! The path is chosen for the whole process, so every test holds a lock while it compares.
 
+#[path = "../src/testing/compare.rs"]
+mod compare;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
@@ -10,6 +13,8 @@ use trimer_kernels::{
     LinearOptions, Path, add_rows_dropout, attention, dropout, fuse_streams, layer_norm,
     lfmim_block, linear, set_path,
 };
+
+use compare::assert_close;
 
 static PATH: Mutex<()> = Mutex::new(());
 
@@ -69,17 +74,9 @@ fn compare<const D: usize>(
     set_path(Path::Auto);
     let fused = run(inputs, &f);
     for (i, (a, b)) in fused.iter().zip(&plain).enumerate() {
-        let scale = b.iter().fold(0.02_f32, |m, x| m.max(x.abs()));
-        let worst = a
-            .iter()
-            .zip(b)
-            .fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
         // Gradients are sums over all rows, in another order.
         let bound = if i == 0 { 1e-5 } else { 3e-5 };
-        assert!(
-            worst <= bound * scale,
-            "{what}, output {i}: off by {worst} of {scale}"
-        );
+        assert_close(&format!("{what}, output {i}"), a, b, bound, 0.02);
     }
 }
 

@@ -1,7 +1,12 @@
 //! The fused recurrence of DialogueRNN: its gradients against finite differences, and what it must not see.
 
+#[path = "../src/testing/compare.rs"]
+mod compare;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+
+use compare::{assert_close, assert_finite};
 
 /// More conversations than a task takes, widths that fill no vector.
 const BATCH: usize = 18;
@@ -105,6 +110,7 @@ fn gradients_agree_with_finite_differences() {
         let mut grads = (out * weights).sum().backward();
         for (i, leaf) in leaves.iter().enumerate() {
             let gradient = values(leaf.grad_remove(&mut grads).unwrap());
+            assert_finite(&format!("gradient {i}"), &gradient);
             let direction = wave(inputs[i].len(), 3.0, 1.0);
             let analytic: f64 = gradient
                 .iter()
@@ -185,14 +191,10 @@ fn padding_costs_nothing_and_changes_nothing() {
         // The gradient at padding does not count.
         let (ours, our_gradients) = run(lengths, &vec![1.0; real.len()]);
         let (plain, plain_gradients) = run(Vec::new(), &real);
-        for ((ours, plain), real) in ours.iter().zip(&plain).zip(&real) {
-            assert!((ours - plain * real).abs() < 1e-5);
-        }
+        let plain: Vec<f32> = plain.iter().zip(&real).map(|(y, r)| y * r).collect();
+        assert_close("output", &ours, &plain, 1e-5, 1.0);
         for (i, (ours, plain)) in our_gradients.iter().zip(&plain_gradients).enumerate() {
-            for (ours, plain) in ours.iter().zip(plain) {
-                let allowed = 1e-4 * plain.abs().max(1.0);
-                assert!((ours - plain).abs() < allowed, "input {i}: {ours}, {plain}");
-            }
+            assert_close(&format!("gradient {i}"), ours, plain, 1e-4, 1.0);
         }
     }
 }

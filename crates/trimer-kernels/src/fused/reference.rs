@@ -2,6 +2,7 @@
 
 use super::block::{Shape, Weights};
 use crate::dropout::Stream;
+use crate::testing::compare::{assert_close, assert_finite};
 
 pub(crate) fn random(n: usize, seed: &mut u64, amplitude: f64) -> Vec<f32> {
     let mut next = || {
@@ -131,14 +132,27 @@ pub(crate) fn block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64>
     middle.iter().zip(&last).map(|(a, b)| a + b).collect()
 }
 
-/// Largest difference over the largest value.
-pub(crate) fn error(ours: &[f32], exact: &[f64]) -> f64 {
-    assert_eq!(ours.len(), exact.len());
-    let scale = exact.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
-    ours.iter()
-        .zip(exact)
-        .fold(0.0, |m: f64, (a, b)| m.max((f64::from(*a) - b).abs()))
-        / scale
+/// [`assert_close`] without a least scale.
+#[track_caller]
+pub(crate) fn assert_near(what: &str, ours: &[f32], exact: &[f64], bound: f64) {
+    assert_close(what, ours, exact, bound, 1e-30);
+}
+
+/// Fails unless the product of `gradient` and `direction` is the derivative that was measured along it.
+#[track_caller]
+pub(crate) fn assert_slope(what: &str, gradient: &[f32], direction: &[f64], measured: f64) {
+    assert_finite(what, gradient);
+    assert_finite(what, &[measured]);
+    let gradient = wide(gradient);
+    let ours = dot(&gradient, direction);
+    let terms = gradient.iter().zip(direction);
+    let scale = terms.map(|(a, b)| (a * b).powi(2)).sum::<f64>().sqrt();
+    // The rounding of a sum of that many terms, and the kinks of an activation, are far below this.
+    let bound = 1e-4 * scale + 2e-5 * measured.abs() + 1e-6;
+    assert!(
+        (ours - measured).abs() <= bound,
+        "{what}: {ours} along a direction, finite differences give {measured} (scale {scale})"
+    );
 }
 
 /// The derivative of `loss` at `at` along `direction`, by central differences.

@@ -4,7 +4,7 @@ use super::attention::{Features, FeaturesMut, Sample};
 use super::block::{Samples, Shape, Weights, backward, forward};
 use super::few;
 use super::gemm::Packed;
-use super::reference::{self, Rules, dot, error, linear, random, slope, wide};
+use super::reference::{self, Rules, assert_near, assert_slope, dot, linear, random, slope, wide};
 use super::rows;
 use crate::dropout::{Site, Stream};
 
@@ -127,11 +127,8 @@ fn check_block(shape: &Shape, seed: u64) {
         assert_eq!(y, again, "saving changes nothing");
     } else {
         // A single sample is split otherwise when nothing is saved.
-        let e = error(&again, &wide(&y));
-        assert!(
-            e < 2e-6,
-            "{shape:?}: without saving the output differs by {e}"
-        );
+        let what = format!("{shape:?}: output without saving");
+        assert_near(&what, &again, &wide(&y), 2e-6);
     }
     let mut grads = w.clone().map(|p| vec![0.0_f32; p.len()]);
     backward(
@@ -147,15 +144,14 @@ fn check_block(shape: &Shape, seed: u64) {
     let exact = w.map(|p| wide(&p));
     let (wide_x, wide_dy) = (wide(&x), wide(&dy));
     let reference = reference::block(shape, &wide_x, &exact);
-    let e = error(&y, &reference);
-    assert!(e < 5e-6, "{shape:?}: output differs by {e}");
+    assert_near(&format!("{shape:?}: output"), &y, &reference, 5e-6);
 
     // One random direction per tensor: the derivative along it must be the product with the gradient.
     let direction = wide(&random(n, &mut seed, 1.0));
     let measured = slope(&wide_x, &direction, |x| {
         dot(&wide_dy, &reference::block(shape, x, &exact))
     });
-    compare("input", &dx, &direction, measured);
+    assert_slope("input", &dx, &direction, measured);
     for i in 0..16 {
         let (name, grad) = {
             let (name, grad) = &mut list(&mut grads)[i];
@@ -169,24 +165,8 @@ fn check_block(shape: &Shape, seed: u64) {
             list(&mut moved)[i].1.copy_from_slice(p);
             dot(&wide_dy, &reference::block(shape, &wide_x, &moved))
         });
-        compare(name, &grad, &direction, measured);
+        assert_slope(name, &grad, &direction, measured);
     }
-}
-
-fn compare(name: &str, grad: &[f32], direction: &[f64], measured: f64) {
-    let grad = wide(grad);
-    let ours = dot(&grad, direction);
-    // The rounding of a sum of that many terms, and the kinks of the activation, are far below this.
-    let scale = grad
-        .iter()
-        .zip(direction)
-        .map(|(a, b)| (a * b).powi(2))
-        .sum::<f64>()
-        .sqrt();
-    assert!(
-        (ours - measured).abs() <= 1e-4 * scale + 2e-5 * measured.abs() + 1e-6,
-        "{name}: {ours} along a direction, but finite differences give {measured} (scale {scale})"
-    );
 }
 
 fn shape(batch: usize, time: usize, d_model: usize, n_heads: usize) -> Shape {
@@ -334,11 +314,8 @@ fn check_attention(
     let run =
         |q: &[f64], k: &[f64], v: &[f64]| reference::attention(q, k, v, d, n_heads, index, rules);
     let (wq, wk, wv, wdout) = (wide(&q), wide(&k), wide(&v), wide(&dout));
-    let e = error(&out, &run(&wq, &wk, &wv));
-    assert!(
-        e < 3e-6,
-        "{n_queries} x {n_keys}, {d} / {n_heads}: output differs by {e}"
-    );
+    let what = format!("{n_queries} x {n_keys}, {d} / {n_heads}: output");
+    assert_near(&what, &out, &run(&wq, &wk, &wv), 3e-6);
 
     let (mut dq, mut dk, mut dv) = (vec![1.0; q.len()], vec![1.0; k.len()], vec![1.0; v.len()]);
     let gradients = [&mut dq, &mut dk, &mut dv].map(|g| FeaturesMut::new(g, d));
@@ -360,7 +337,7 @@ fn check_attention(
                 &run(&pick("q", &wq), &pick("k", &wk), &pick("v", &wv)),
             )
         });
-        compare(name, grad, &direction, measured);
+        assert_slope(name, grad, &direction, measured);
     }
 }
 
@@ -525,11 +502,11 @@ fn linear_layers_too_large_for_the_caches() {
             rows::linear_forward(&x, &packed, &bias, false, None, &mut y);
         }
         let (wide_x, wide_w, wide_dy) = (wide(&x), wide(&weight), wide(&dy));
-        let e = error(&y, &linear(&wide_x, &[wide_w.clone(), wide(&bias)]));
-        assert!(
-            e < 3e-6,
-            "{n_rows} x {inputs} x {outputs}: output differs by {e}"
-        );
+        let near = |name: &str, ours: &[f32], exact: &[f64]| {
+            let what = format!("{n_rows} x {inputs} x {outputs}: {name}");
+            assert_near(&what, ours, exact, 3e-6);
+        };
+        near("y", &y, &linear(&wide_x, &[wide_w.clone(), wide(&bias)]));
 
         let (mut dx, mut dw) = (vec![7.0; x.len()], vec![7.0; weight.len()]);
         let mut db = vec![7.0; outputs];
@@ -541,25 +518,16 @@ fn linear_layers_too_large_for_the_caches() {
         };
         let product = |a: &[f64], b: Vec<f64>, n: usize| linear(a, &[b, vec![0.0; n]]);
         let exact = product(&wide_dy, transposed(&wide_w, inputs), inputs);
-        assert!(
-            error(&dx, &exact) < 3e-6,
-            "{n_rows} x {inputs} x {outputs}: dx"
-        );
+        near("dx", &dx, &exact);
         let exact = product(
             &transposed(&wide_dy, outputs),
             transposed(&wide_x, inputs),
             inputs,
         );
-        assert!(
-            error(&dw, &exact) < 3e-6,
-            "{n_rows} x {inputs} x {outputs}: dw"
-        );
+        near("dw", &dw, &exact);
         let exact: Vec<f64> = (0..outputs)
             .map(|c| wide_dy.iter().skip(c).step_by(outputs).sum())
             .collect();
-        assert!(
-            error(&db, &exact) < 3e-6,
-            "{n_rows} x {inputs} x {outputs}: db"
-        );
+        near("db", &db, &exact);
     }
 }
