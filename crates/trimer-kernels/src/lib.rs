@@ -25,46 +25,32 @@
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
-pub mod attention;
-pub mod beside;
-pub mod block;
-pub mod dropout;
-pub mod elementwise;
-pub mod extension;
-mod fused;
-pub mod fusion;
-#[cfg(test)]
-mod gradient_tests;
-pub mod layer_norm;
-pub mod linear;
-mod mask;
-pub mod outer;
-mod packed;
-pub mod parties;
+pub mod backend;
+mod engine;
+mod ops;
 mod path;
-mod plain;
-mod pool;
-pub mod recurrent;
-mod simd;
-pub mod similarity;
 #[cfg(test)]
 mod testing;
-mod threads;
-pub mod update;
 
-pub use attention::{AttentionMasks, AttentionOptions, attention};
-pub use beside::side_by_side;
-pub use block::{BlockOptions, BlockWeights, lfmim_block};
-pub use elementwise::{add_rows_dropout, dropout};
-pub use fusion::{FusionInputs, fuse_streams};
-pub use layer_norm::layer_norm;
-pub use linear::{Activation, LinearOptions, linear};
-pub use outer::outer;
-pub use parties::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+pub use engine::pool::pooled_bytes;
+pub use engine::release_pooled;
+pub use engine::simd::Isa;
+pub use engine::threads::{join, threads, use_other_threads, use_threads};
+pub use ops::attention::{AttentionMasks, AttentionOptions, attention};
+pub use ops::concat::side_by_side;
+pub use ops::dialogue_rnn::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+pub use ops::dropout::{add_rows_dropout, dropout};
+pub use ops::layer_norm::layer_norm;
+pub use ops::lfmim_block::{BlockOptions, BlockWeights, lfmim_block};
+pub use ops::lfmim_fusion::{FusionInputs, fuse_streams};
+pub use ops::linear::{Activation, LinearOptions, linear};
+pub use ops::outer::outer;
+pub use ops::recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
+pub use ops::sgd::descend;
+pub use ops::similarity_graph::{Links, has_similarity_links, propagate_links, similarity_links};
 pub use path::{Path, on_cpu, path, set_path};
-pub use pool::{pooled_bytes, release_pooled};
-pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
-pub use simd::Isa;
-pub use similarity::{Links, has_similarity_links, propagate_links, similarity_links};
-pub use threads::{join, threads, use_other_threads, use_threads};
-pub use update::descend;
+
+/// Which values a dropout keeps.
+pub mod dropout {
+    pub use crate::engine::dropout_bits::{Site, Stream};
+}

@@ -1,0 +1,116 @@
+//! The concatenation as an operation of Burn's Flex backend, with its backward pass.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::Shape;
+use rayon::prelude::*;
+
+use crate::engine::pool::Buffer;
+use crate::engine::tensors::{contiguous, tensor, values};
+
+/// Values that a task copies, about.
+const TASK: usize = 1 << 15;
+
+/// The fused concatenation.
+#[backend_extension(Flex, Autodiff)]
+pub trait ConcatOps: Backend {
+    /// See [`crate::side_by_side()`].
+    fn fused_side_by_side(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        sets: usize,
+    ) -> FloatTensor<Self>;
+}
+
+impl ConcatOps for Flex {
+    fn fused_side_by_side(left: FlexTensor, right: FlexTensor, sets: usize) -> FlexTensor {
+        run(&[left, right].map(contiguous), sets)
+    }
+}
+
+impl<C: CheckpointStrategy> ConcatOps for Autodiff<Flex, C> {
+    fn fused_side_by_side(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        sets: usize,
+    ) -> FloatTensor<Self> {
+        let nodes = [left.node(), right.node()];
+        let parts = [left, right].map(|t| contiguous(t.into_primitive()));
+        let out = run(&parts, sets);
+        match SideBySideBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let widths = parts.map(|x| x.shape()[1]);
+                prep.finish(State { widths, sets }, out)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+}
+
+fn run(parts: &[FlexTensor; 2], sets: usize) -> FlexTensor {
+    let [left, right] = parts.each_ref().map(values);
+    let [a, b] = parts.each_ref().map(|x| x.shape()[1]);
+    let n = parts[0].shape()[0] / sets;
+    let width = sets * (a + b);
+    let mut out = Buffer::take(n * width);
+    let rows = (TASK / width).max(1);
+    out.par_chunks_mut(rows * width)
+        .enumerate()
+        .for_each(|(task, out)| {
+            for (i, out) in out.chunks_mut(width).enumerate() {
+                for (set, out) in out.chunks_mut(a + b).enumerate() {
+                    let row = set * n + task * rows + i;
+                    out[..a].copy_from_slice(&left[row * a..][..a]);
+                    out[a..].copy_from_slice(&right[row * b..][..b]);
+                }
+            }
+        });
+    tensor(out, Shape::from([n, width]))
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    widths: [usize; 2],
+    sets: usize,
+}
+
+#[derive(Debug)]
+struct SideBySideBackward;
+
+impl Backward<Flex, 2> for SideBySideBackward {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dout = contiguous(grads.consume::<Flex>(&ops.node));
+        let State { widths, sets } = ops.state;
+        let [n, width] = [dout.shape()[0], dout.shape()[1]];
+        let dout = values(&dout);
+        let starts = [0, widths[0]];
+        for ((parent, part), start) in ops.parents.into_iter().zip(widths).zip(starts) {
+            let Some(node) = parent else { continue };
+            let mut gradient = Buffer::take(sets * n * part);
+            let rows = (TASK / part).max(1);
+            gradient
+                .par_chunks_mut(rows * part)
+                .enumerate()
+                .for_each(|(task, gradient)| {
+                    for (i, gradient) in gradient.chunks_mut(part).enumerate() {
+                        let row = task * rows + i;
+                        let at = row % n * width + row / n * (width / sets) + start;
+                        gradient.copy_from_slice(&dout[at..at + part]);
+                    }
+                });
+            let shape = Shape::from([sets * n, part]);
+            grads.register::<Flex>(node.id, tensor(gradient, shape));
+        }
+    }
+}
