@@ -1,7 +1,7 @@
 //! Layer normalisation of rows, with the sums and residuals around it folded in.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use super::simd::{Kernel, Simd, each, with_simd};
+use super::simd::{RawKernel, Simd, each, with_simd_raw};
 
 /// Scale, shift and epsilon of a layer norm.
 #[derive(Clone, Copy)]
@@ -182,14 +182,15 @@ impl Forward {
     /// # Safety
     /// Every matrix must hold `rows * d` values; `out` may be the same as `x` or `residual`.
     unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for Forward {
+impl RawKernel for Forward {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         let Self {
             gamma,
             beta,
@@ -247,14 +248,15 @@ impl Backward {
     /// # Safety
     /// Every matrix must hold `rows * d` values, every vector `d`; `dx` may be the same as `dy` or `residual`.
     unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for Backward {
+impl RawKernel for Backward {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         let Self {
             gamma,
             eps,
@@ -314,14 +316,15 @@ impl ColumnSum {
     /// # Safety
     /// `x` must hold `rows` rows of `cols` values, `ld` apart; `sum` must hold `cols`.
     pub(crate) unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for ColumnSum {
+impl RawKernel for ColumnSum {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         let block = 8 * S::LANES;
         let full = self.cols - self.cols % block;
         // SAFETY: within the matrices promised to `ColumnSum::run`.

@@ -44,8 +44,9 @@ unsafe impl Send for Allocation {}
 unsafe impl Sync for Allocation {}
 
 fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(capacity * size_of::<f32>(), ALIGN)
-        .expect("the size was valid when the buffer was made")
+    Layout::array::<f32>(capacity)
+        .and_then(|layout| layout.align_to(ALIGN))
+        .expect("`Buffer::take` refuses what does not fit")
 }
 
 impl Allocation {
@@ -74,6 +75,9 @@ impl Drop for Allocation {
 
 const MIN: usize = 256;
 
+/// Most values of a buffer: neither their bytes nor the rounding up to a size class can overflow.
+const MOST: usize = isize::MAX as usize / (4 * size_of::<f32>());
+
 /// Rounds up to one of eight sizes per power of two, so that buffers of nearly equal size serve one another.
 fn size_class(len: usize) -> usize {
     let len = len.max(MIN);
@@ -83,7 +87,8 @@ fn size_class(len: usize) -> usize {
 
 /// Whether buffers are as large as asked for and never used again, so that a memory checker sees what is read or written
 /// beyond them: `TRIMER_POOL=exact`, in the tests of this crate alone.
-fn exact() -> bool {
+#[inline]
+pub(crate) fn exact() -> bool {
     cfg!(test) && std::env::var_os("TRIMER_POOL").is_some_and(|v| v == "exact")
 }
 
@@ -96,7 +101,11 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// Takes a buffer of `len` values with arbitrary contents.
+    ///
+    /// # Panics
+    /// If so many values do not fit into an address space.
     pub(crate) fn take(len: usize) -> Self {
+        assert!(len <= MOST, "a buffer of {len} values");
         if exact() {
             return Self {
                 allocation: Some(Allocation::new(len.max(1))),
@@ -239,6 +248,19 @@ mod tests {
             );
             assert_eq!(size_class(class), class);
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a buffer of 4611686018427387905 values")]
+    fn sizes_whose_bytes_overflow_are_refused() {
+        // Four bytes each: 2^64 + 4, which wraps to 4.
+        let _ = Buffer::take((1 << 62) + 1);
+    }
+
+    #[test]
+    fn the_largest_size_has_a_class() {
+        let class = size_class(MOST);
+        assert!(class >= MOST && layout(class).size() == class * size_of::<f32>());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Packing of right-hand sides into panels.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use crate::engine::simd::{Kernel, Simd, each, lesser, transpose, with_simd};
+use crate::engine::simd::{RawKernel, Simd, each, lesser, transpose, with_simd_raw};
 
 /// Packs rows `k0 .. k0 + k` of `b` (`ldb` apart, `n` columns) into panels.
 #[derive(Clone, Copy)]
@@ -17,14 +17,15 @@ impl Pack {
     /// # Safety
     /// `src` must hold `k` rows of `n` values; `dst` must have room for [`packed_len`] values.
     pub(crate) unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for Pack {
+impl RawKernel for Pack {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         let width = S::PANEL * S::LANES;
         let mut col = 0;
         let mut dst = self.dst;
@@ -68,14 +69,15 @@ impl PackTransposed {
     /// # Safety
     /// `src` must hold `n` rows of `k` values; `dst` must have room for [`packed_len`] values.
     pub(crate) unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for PackTransposed {
+impl RawKernel for PackTransposed {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         let width = S::PANEL * S::LANES;
         let mut col = 0;
         let mut dst = self.dst;

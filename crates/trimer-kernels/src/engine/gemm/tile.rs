@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use super::epilogue::{Epilogue, load_row, store_row};
-use crate::engine::simd::{Kernel, Simd, each, lesser, with_simd};
+use crate::engine::simd::{RawKernel, Simd, each, lesser, with_simd_raw};
 
 /// Steps of the reduction done in one go for all rows of a panel, which so stays close while they pass.
 const STEP_K: usize = 512;
@@ -120,14 +120,15 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
     /// # Safety
     /// All matrices must be readable (the result writable) in full, and nothing else may write them meanwhile.
     pub(crate) unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl<E: Epilogue, const AT: bool> Kernel for Product<E, AT> {
+impl<E: Epilogue, const AT: bool> RawKernel for Product<E, AT> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: promised to `Product::run`.
         unsafe {
             match (S::ROWS, S::PANEL) {

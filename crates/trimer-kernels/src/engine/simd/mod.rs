@@ -193,6 +193,36 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S) -> Self::Output;
 }
 
+/// A [`Kernel`] that reads and writes through raw pointers it was given.
+pub(crate) trait RawKernel {
+    type Output;
+    /// Must be `#[inline(always)]`, see the module's text.
+    /// # Safety
+    /// The pointers must be valid for what the type says it reads and writes.
+    unsafe fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// A kernel whose pointers somebody answers for: made by [`with_simd_raw`] alone.
+struct Trusted<K>(K);
+
+impl<K: RawKernel> Kernel for Trusted<K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> K::Output {
+        // SAFETY: promised to `with_simd_raw`.
+        unsafe { self.0.run(s) }
+    }
+}
+
+/// As [`with_simd`].
+///
+/// # Safety
+/// As for [`RawKernel::run`].
+#[inline]
+pub(crate) unsafe fn with_simd_raw<K: RawKernel>(kernel: K) -> K::Output {
+    with_simd(Trusted(kernel))
+}
+
 /// An instruction set for which the kernels are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {

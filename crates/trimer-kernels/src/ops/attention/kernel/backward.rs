@@ -6,18 +6,18 @@ use super::head::{
     copy_row, pack_strips, strip_draws, zero_row,
 };
 use crate::engine::gemm::tile;
-use crate::engine::simd::{Kernel, Simd, each, lesser, transpose, with_simd};
+use crate::engine::simd::{RawKernel, Simd, each, lesser, transpose, with_simd_raw};
 
 /// The gradients of [`super::forward::Forward`].
 pub(super) struct Backward<'a> {
     pub(super) head: Head<'a>,
     /// Result of the forward pass, and the gradient that came for it.
-    pub(super) out: Rows,
-    pub(super) dout: Rows,
-    pub(super) dq: RowsMut,
+    pub(super) out: Rows<'a>,
+    pub(super) dout: Rows<'a>,
+    pub(super) dq: RowsMut<'a>,
     /// Rows of keys that do not take part become zero.
-    pub(super) dk: RowsMut,
-    pub(super) dv: RowsMut,
+    pub(super) dk: RowsMut<'a>,
+    pub(super) dv: RowsMut<'a>,
     pub(super) scratch: &'a mut Scratch,
 }
 
@@ -25,14 +25,15 @@ impl Backward<'_> {
     /// # Safety
     /// All matrices must have the sizes that `head` states, and nothing else may access the gradients meanwhile.
     pub(super) unsafe fn run(self) {
-        with_simd(self);
+        // SAFETY: as promised by the caller.
+        unsafe { with_simd_raw(self) }
     }
 }
 
-impl Kernel for Backward<'_> {
+impl RawKernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run<S: Simd>(self, s: S) {
         // SAFETY: promised to `Backward::run`.
         unsafe {
             match (S::LANES, self.head.dropout.is_some()) {
@@ -46,84 +47,91 @@ impl Kernel for Backward<'_> {
 }
 
 /// The parts of the scratch buffer that the strips of a backward pass share.
+///
+/// # Safety
+/// For all its functions: made by [`Backward::chunks`] alone, for the head that they are called with.
 #[derive(Clone, Copy)]
 struct Shared {
-    k: *const f32,
-    v: *const f32,
+    /// Keys and values, in rows of `padded` features.
+    k: *mut f32,
+    v: *mut f32,
     padded: usize,
     /// `q` and `dout` by strips, transposed.
-    q: *const f32,
-    dout: *const f32,
-    lse: *const f32,
-    delta: *const f32,
+    q: *mut f32,
+    dout: *mut f32,
+    lse: *mut f32,
+    delta: *mut f32,
+    /// By strips, transposed.
+    dq: *mut f32,
+    drop_keys: *mut [u32; 2],
+    /// Gradients of keys and values, in rows of `full` features: whole vectors.
+    dk: *mut f32,
+    dv: *mut f32,
+    full: usize,
+    /// Decisions for a chunk of keys, see `strip_draws`.
+    drops: *mut u32,
     /// Weights after dropout, and gradients of scores: a chunk of keys by a group of queries.
     weights: *mut f32,
     dscores: *mut f32,
-    /// By strips, transposed.
-    dq: *mut f32,
-    drop_keys: *const [u32; 2],
-    /// Decisions for a chunk of keys, see `strip_draws`.
-    drops: *mut u32,
 }
 
-impl Backward<'_> {
+impl Shared {
     #[inline(always)]
-    unsafe fn chunks<S: Simd, const KR: usize, const CR: usize, const DROP: bool>(self, s: S) {
-        let head = self.head;
-        let (w, width, keys, n_queries) = (NV * S::LANES, head.width, head.keys(), head.n_queries);
+    fn take<S: Simd>(parts: &mut Parts<'_>, head: &Head<'_>) -> Self {
+        let (w, width, keys) = (NV * S::LANES, head.width, head.keys());
         let padded = width.next_multiple_of(FEATURES);
         let full = width.next_multiple_of(S::LANES);
-        let (key_rows, query_rows) = (keys.next_multiple_of(KEYS), n_queries.next_multiple_of(w));
-        let mut parts = Parts::new(self.scratch);
-        let k = parts.take(key_rows * padded);
-        let v = parts.take(key_rows * padded);
-        let q = parts.take(query_rows * width);
-        let dout = parts.take(query_rows * width);
-        let lse = parts.take(query_rows);
-        let delta = parts.take(query_rows);
-        let dq = parts.take(query_rows * padded);
-        let drop_keys = parts.take(2 * keys).cast::<[u32; 2]>();
-        let dk = parts.take(key_rows * full);
-        let dv = parts.take(key_rows * full);
-        let drops = parts.take(CHUNK).cast::<u32>();
-        let weights = parts.take(CHUNK * GROUP);
-        let dscores = parts.take(CHUNK * GROUP);
-        let scale = 1.0 / (width as f32).sqrt();
-        // SAFETY: the parts have the sizes that the loops below cover.
+        let key_rows = keys.next_multiple_of(KEYS);
+        let query_rows = head.n_queries.next_multiple_of(w);
+        Self {
+            k: parts.take(key_rows * padded),
+            v: parts.take(key_rows * padded),
+            padded,
+            q: parts.take(query_rows * width),
+            dout: parts.take(query_rows * width),
+            lse: parts.take(query_rows),
+            delta: parts.take(query_rows),
+            dq: parts.take(query_rows * padded),
+            drop_keys: parts.take(2 * keys).cast::<[u32; 2]>(),
+            dk: parts.take(key_rows * full),
+            dv: parts.take(key_rows * full),
+            full,
+            drops: parts.take(CHUNK).cast::<u32>(),
+            weights: parts.take(CHUNK * GROUP),
+            dscores: parts.take(CHUNK * GROUP),
+        }
+    }
+
+    /// Packs what is read, and makes zero what is added to.
+    #[inline(always)]
+    unsafe fn fill<S: Simd>(self, s: S, head: &Head<'_>, dout: Rows<'_>) {
+        let (w, width, n_queries) = (NV * S::LANES, head.width, head.n_queries);
+        let factor = std::f32::consts::LOG2_E * (1.0 / (width as f32).sqrt());
+        let key_rows = head.keys().next_multiple_of(KEYS);
+        // SAFETY: the sizes of `take`.
         unsafe {
-            head.gather(s, head.k, k, padded);
-            head.gather(s, head.v, v, padded);
-            head.dropout_keys(drop_keys);
-            pack_strips(
-                s,
-                head.q,
-                n_queries,
-                width,
-                w,
-                std::f32::consts::LOG2_E * scale,
-                q,
-            );
-            pack_strips(s, self.dout, n_queries, width, w, 1.0, dout);
-            // Rows of whole vectors for the products with queries; read in place where they are already.
-            let (q_rows, dout_rows) = if full == width {
-                (head.q, self.dout)
-            } else {
-                let (q, dout) = (parts.take(query_rows * full), parts.take(query_rows * full));
-                each!(i in n_queries => {
-                    copy_row(s, head.q.ptr.add(i * head.q.ld), width, q.add(i * full), full);
-                    copy_row(s, self.dout.ptr.add(i * self.dout.ld), width, dout.add(i * full), full);
-                });
-                (
-                    Rows { ptr: q, ld: full },
-                    Rows {
-                        ptr: dout,
-                        ld: full,
-                    },
-                )
-            };
+            head.gather(s, head.k, self.k, self.padded);
+            head.gather(s, head.v, self.v, self.padded);
+            head.dropout_keys(self.drop_keys);
+            pack_strips(s, head.q, n_queries, width, w, factor, self.q);
+            pack_strips(s, dout, n_queries, width, w, 1.0, self.dout);
+            zero_row(s, self.dq, n_queries.next_multiple_of(w) * self.padded);
+            zero_row(s, self.dk, key_rows * self.full);
+            zero_row(s, self.dv, key_rows * self.full);
+        }
+    }
+
+    /// Copies the log-sum-exp, and writes what the softmax takes off the gradient of every weight of a query:
+    /// `dout . out`.
+    #[inline(always)]
+    unsafe fn deltas<S: Simd>(self, s: S, head: &Head<'_>, out: Rows<'_>, dout: Rows<'_>) {
+        let (width, n_queries) = (head.width, head.n_queries);
+        let query_rows = n_queries.next_multiple_of(NV * S::LANES);
+        // SAFETY: the sizes of `take`.
+        unsafe {
             each!(i in n_queries => {
-                *lse.add(i) = *head.lse.add(i);
-                let (a, b) = (self.out.ptr.add(i * self.out.ld), self.dout.ptr.add(i * self.dout.ld));
+                *self.lse.add(i) = *head.lse.add(i);
+                let (a, b) = (out.ptr.add(i * out.ld), dout.ptr.add(i * dout.ld));
                 let mut sum = s.splat(0.0);
                 let mut c = 0;
                 while c < width {
@@ -131,68 +139,126 @@ impl Backward<'_> {
                     sum = s.fma(s.load_part(a.add(c), n), s.load_part(b.add(c), n), sum);
                     c += S::LANES;
                 }
-                *delta.add(i) = s.sum(sum);
+                *self.delta.add(i) = s.sum(sum);
             });
             each!(i in query_rows - n_queries => {
-                *lse.add(n_queries + i) = BLIND;
-                *delta.add(n_queries + i) = 0.0;
+                *self.lse.add(n_queries + i) = BLIND;
+                *self.delta.add(n_queries + i) = 0.0;
             });
-            zero_row(s, dq, query_rows * padded);
-            zero_row(s, dk, key_rows * full);
-            zero_row(s, dv, key_rows * full);
-            let shared = Shared {
-                k,
-                v,
-                padded,
-                q,
-                dout,
-                lse,
-                delta,
-                weights,
-                dscores,
-                dq,
-                drop_keys,
-                drops,
+        }
+    }
+
+    /// Gradients that a chunk of keys gives and gets. `q` and `dout` are in rows of whole vectors.
+    #[inline(always)]
+    unsafe fn chunk<S: Simd, const KR: usize, const CR: usize, const DROP: bool>(
+        self,
+        s: S,
+        head: &Head<'_>,
+        [q, dout]: [Rows<'_>; 2],
+        [from, to]: [usize; 2],
+    ) {
+        let (w, full) = (NV * S::LANES, self.full);
+        // SAFETY: the sizes of `take`.
+        unsafe {
+            let mut first = 0;
+            while first < head.n_queries {
+                let n = lesser(head.n_queries - first, GROUP);
+                let mut lane = 0;
+                while lane < n {
+                    let strip = Strip {
+                        head,
+                        shared: self,
+                        first: first + lane,
+                        lane,
+                        from,
+                        to,
+                    };
+                    if n - lane <= S::LANES {
+                        strip.run::<S, KR, CR, 1, DROP>(s);
+                    } else {
+                        strip.run::<S, KR, CR, NV, DROP>(s);
+                    }
+                    lane += w;
+                }
+                let rows = (to - from).next_multiple_of(KEYS);
+                let (dk, dv) = (self.dk.add(from * full), self.dv.add(from * full));
+                let dout_rows = dout.ptr.add(first * dout.ld);
+                add_product(
+                    s,
+                    rows,
+                    full,
+                    n,
+                    self.weights,
+                    GROUP,
+                    dout_rows,
+                    dout.ld,
+                    dv,
+                );
+                let q_rows = q.ptr.add(first * q.ld);
+                add_product(s, rows, full, n, self.dscores, GROUP, q_rows, q.ld, dk);
+                first += GROUP;
+            }
+        }
+    }
+
+    /// The gradients into their matrices, by the rows of the queries and keys that take part.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(self, s: S, head: &Head<'_>, [dq, dk, dv]: [&RowsMut<'_>; 3]) {
+        let (w, width) = (NV * S::LANES, head.width);
+        let scale = 1.0 / (width as f32).sqrt();
+        // SAFETY: the sizes of `take`, and of the caller's matrices.
+        unsafe {
+            let mut first = 0;
+            while first < head.n_queries {
+                let n = lesser(head.n_queries - first, w);
+                let row = if n <= S::LANES { S::LANES } else { w };
+                let strip = self.dq.add(first * self.padded);
+                scale_all(s, strip, self.padded * row, scale);
+                let target = dq.ptr.add(first * dq.ld);
+                transpose(s, strip, row, target, dq.ld, width, n);
+                first += w;
+            }
+            scale_all(s, self.dk, head.keys() * self.full, scale);
+            scatter(s, head, self.dk, self.full, dk);
+            scatter(s, head, self.dv, self.full, dv);
+        }
+    }
+}
+
+impl Backward<'_> {
+    #[inline(always)]
+    unsafe fn chunks<S: Simd, const KR: usize, const CR: usize, const DROP: bool>(self, s: S) {
+        let Self {
+            head, out, dout, ..
+        } = self;
+        let (width, n_queries, keys) = (head.width, head.n_queries, head.keys());
+        let mut parts = Parts::new(self.scratch);
+        let shared = Shared::take::<S>(&mut parts, &head);
+        // SAFETY: the parts have the sizes that the functions cover.
+        unsafe {
+            shared.fill(s, &head, dout);
+            // Rows of whole vectors for the products with queries; read in place where they are already.
+            let full = shared.full;
+            let rows = if full == width {
+                [head.q, dout]
+            } else {
+                let n = n_queries.next_multiple_of(NV * S::LANES) * full;
+                let (q_rows, dout_rows) = (parts.take(n), parts.take(n));
+                each!(i in n_queries => {
+                    let (q, dout) = (head.q.ptr.add(i * head.q.ld), dout.ptr.add(i * dout.ld));
+                    copy_row(s, q, width, q_rows.add(i * full), full);
+                    copy_row(s, dout, width, dout_rows.add(i * full), full);
+                });
+                [Rows::new(q_rows, full), Rows::new(dout_rows, full)]
             };
+            shared.deltas(s, &head, out, dout);
             let mut from = 0;
             while from < keys {
                 let to = lesser(from + CHUNK, keys);
-                let mut first = 0;
-                while first < n_queries {
-                    let n = lesser(n_queries - first, GROUP);
-                    let mut lane = 0;
-                    while lane < n {
-                        let at = [first + lane, lane];
-                        if n - lane <= S::LANES {
-                            backward_strip::<S, KR, CR, 1, DROP>(s, &head, shared, at, from, to);
-                        } else {
-                            backward_strip::<S, KR, CR, NV, DROP>(s, &head, shared, at, from, to);
-                        }
-                        lane += w;
-                    }
-                    let rows = (to - from).next_multiple_of(KEYS);
-                    let (dk, dv) = (dk.add(from * full), dv.add(from * full));
-                    let dout = dout_rows.ptr.add(first * dout_rows.ld);
-                    add_product(s, rows, full, n, weights, GROUP, dout, dout_rows.ld, dv);
-                    let q = q_rows.ptr.add(first * q_rows.ld);
-                    add_product(s, rows, full, n, dscores, GROUP, q, q_rows.ld, dk);
-                    first += GROUP;
-                }
+                shared.chunk::<S, KR, CR, DROP>(s, &head, rows, [from, to]);
                 from = to;
             }
-            let mut first = 0;
-            while first < n_queries {
-                let n = lesser(n_queries - first, w);
-                let row = if n <= S::LANES { S::LANES } else { w };
-                let dq = dq.add(first * padded);
-                scale_all(s, dq, padded * row, scale);
-                let target = self.dq.ptr.add(first * self.dq.ld);
-                transpose(s, dq, row, target, self.dq.ld, width, n);
-                first += w;
-            }
-            scale_all(s, dk, keys * full, scale);
-            scatter(s, &head, dk, full, self.dk);
-            scatter(s, &head, dv, full, self.dv);
+            shared.write(s, &head, [&self.dq, &self.dk, &self.dv]);
         }
     }
 }
@@ -212,7 +278,7 @@ unsafe fn scale_all<S: Simd>(s: S, ptr: *mut f32, n: usize, factor: f32) {
 /// # Safety
 /// `src` must hold the rows of visible keys, `dst` those of all keys.
 #[inline(always)]
-unsafe fn scatter<S: Simd>(s: S, head: &Head<'_>, src: *const f32, ld: usize, dst: RowsMut) {
+unsafe fn scatter<S: Simd>(s: S, head: &Head<'_>, src: *const f32, ld: usize, dst: &RowsMut<'_>) {
     // SAFETY: as promised by the caller.
     unsafe {
         if head.visible.is_some() {
@@ -224,130 +290,172 @@ unsafe fn scatter<S: Simd>(s: S, head: &Head<'_>, src: *const f32, ld: usize, ds
     }
 }
 
-/// Gradients of scores, and from them those of queries, for a chunk of keys and the strip of queries that starts at
-/// `first`, which is the lane `lane` of its group.
+/// A chunk of keys, `from .. to`, and the strip of queries that starts at `first`, which is the lane `lane` of its group.
 ///
 /// # Safety
-/// Called by [`Backward::chunks`] alone, with parts of the sizes made there.
-#[inline(always)]
-unsafe fn backward_strip<
-    S: Simd,
-    const KR: usize,
-    const CR: usize,
-    const N: usize,
-    const DROP: bool,
->(
-    s: S,
-    head: &Head<'_>,
+/// For all its functions: made by [`Shared::chunk`] alone. Rows stay below the padded number of keys, lanes below the
+/// width of a strip.
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    head: &'a Head<'a>,
     shared: Shared,
-    [first, lane]: [usize; 2],
+    first: usize,
+    lane: usize,
     from: usize,
     to: usize,
-) {
-    let Shared {
-        k,
-        v,
-        padded,
-        q,
-        dout,
-        lse,
-        delta,
-        weights,
-        dscores,
-        dq,
-        drop_keys,
-        drops,
-    } = shared;
-    let (width, w, row) = (head.width, NV * S::LANES, N * S::LANES);
-    // SAFETY: rows stay below the padded number of keys, lanes below `w`.
-    unsafe {
-        let (q, dout) = (q.add(first * width), dout.add(first * width));
-        let threshold = if let Some(stream) = head.dropout {
-            stream.threshold()
+}
+
+impl Strip<'_> {
+    /// Gradients of scores, and from them those of queries.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const KR: usize, const CR: usize, const N: usize, const DROP: bool>(
+        self,
+        s: S,
+    ) {
+        // SAFETY: see the type.
+        unsafe {
+            self.scores::<S, KR, N, DROP>(s);
+            self.queries::<S, CR, N>(s);
+        }
+    }
+
+    /// Weights, and gradients of scores, into their group.
+    #[inline(always)]
+    unsafe fn scores<S: Simd, const KR: usize, const N: usize, const DROP: bool>(self, s: S) {
+        let Shared {
+            k,
+            v,
+            padded,
+            weights,
+            dscores,
+            ..
+        } = self.shared;
+        let (width, w) = (self.head.width, NV * S::LANES);
+        let dropout = if let Some(stream) = self.head.dropout {
+            (stream.threshold(), s.splat(stream.scale()))
         } else {
-            0
+            (0, s.splat(1.0))
         };
-        let scale = s.splat(if let Some(stream) = head.dropout {
-            stream.scale()
-        } else {
-            1.0
-        });
-        let (weights, dscores) = (weights.add(lane), dscores.add(lane));
-        let (mut log, mut dot) = ([s.splat(0.0); N], [s.splat(0.0); N]);
-        each!(x in N => {
-            log[x] = s.load(lse.add(first + x * S::LANES));
-            dot[x] = s.load(delta.add(first + x * S::LANES));
-        });
-        let mut j = from;
-        while j < to {
-            let mut score = [[s.splat(0.0); N]; KR];
-            let mut dweight = [[s.splat(0.0); N]; KR];
-            tile::<S, KR, N, false>(s, width, k.add(j * padded), padded, q, w, &mut score);
-            tile::<S, KR, N, false>(s, width, v.add(j * padded), padded, dout, w, &mut dweight);
-            each!(r in KR => {
-                let at = (j + r - from) * GROUP;
-                if j + r < to {
-                    let bits = if DROP {
-                        let drops = drops.add(j + r - from);
-                        strip_draws(s, *drop_keys.add(j + r), first, threshold, drops)
-                    } else {
-                        0
-                    };
-                    let seen = if let Some(offset) = head.causal {
-                        causal_bits(first, head.key(j + r), offset)
-                    } else {
-                        u32::MAX
-                    };
-                    each!(x in N => {
-                        let mut p = s.exp2(s.sub(score[r][x], log[x]));
-                        if head.causal.is_some() {
-                            p = s.keep(seen >> (x * S::LANES), p);
-                        }
-                        let (dropped, dp) = if DROP {
-                            let bits = bits >> (x * S::LANES);
-                            (
-                                s.keep(bits, s.mul(p, scale)),
-                                s.keep(bits, s.mul(dweight[r][x], scale)),
-                            )
-                        } else {
-                            (p, dweight[r][x])
-                        };
-                        s.store(weights.add(at + x * S::LANES), dropped);
-                        s.store(dscores.add(at + x * S::LANES), s.mul(p, s.sub(dp, dot[x])));
-                    });
-                } else if at < CHUNK * GROUP {
-                    each!(x in N => {
-                        s.store(weights.add(at + x * S::LANES), s.splat(0.0));
-                        s.store(dscores.add(at + x * S::LANES), s.splat(0.0));
-                    });
-                }
-            });
-            j += KR;
-        }
-        // The products with queries go by whole blocks of keys.
-        let end = (to - from).next_multiple_of(KEYS);
-        while j - from < end {
+        // SAFETY: see the type.
+        unsafe {
+            let at = self.first * width;
+            let (q, dout) = (self.shared.q.add(at), self.shared.dout.add(at));
+            let (weights, dscores) = (weights.add(self.lane), dscores.add(self.lane));
+            let (mut lse, mut delta) = ([s.splat(0.0); N], [s.splat(0.0); N]);
             each!(x in N => {
-                let at = (j - from) * GROUP + x * S::LANES;
-                s.store(weights.add(at), s.splat(0.0));
-                s.store(dscores.add(at), s.splat(0.0));
+                lse[x] = s.load(self.shared.lse.add(self.first + x * S::LANES));
+                delta[x] = s.load(self.shared.delta.add(self.first + x * S::LANES));
             });
-            j += 1;
+            let mut j = self.from;
+            while j < self.to {
+                let mut score = [[s.splat(0.0); N]; KR];
+                let mut dweight = [[s.splat(0.0); N]; KR];
+                tile::<S, KR, N, false>(s, width, k.add(j * padded), padded, q, w, &mut score);
+                tile::<S, KR, N, false>(s, width, v.add(j * padded), padded, dout, w, &mut dweight);
+                each!(r in KR => {
+                    let at = (j + r - self.from) * GROUP;
+                    if j + r < self.to {
+                        let target = [weights.add(at), dscores.add(at)];
+                        let row = [score[r], dweight[r]];
+                        self.key::<S, N, DROP>(s, j + r, row, [lse, delta], dropout, target);
+                    } else if at < CHUNK * GROUP {
+                        zero_vectors::<S, N>(s, [weights.add(at), dscores.add(at)]);
+                    }
+                });
+                j += KR;
+            }
+            // The products with queries go by whole blocks of keys.
+            let end = (self.to - self.from).next_multiple_of(KEYS);
+            while j - self.from < end {
+                let at = (j - self.from) * GROUP;
+                zero_vectors::<S, N>(s, [weights.add(at), dscores.add(at)]);
+                j += 1;
+            }
         }
-        let dq = dq.add(first * padded);
-        let mut c = 0;
-        while c < width {
-            let mut acc = [[s.splat(0.0); N]; CR];
-            each!(r in CR => each!(x in N => {
-                acc[r][x] = s.load(dq.add((c + r) * row + x * S::LANES));
-            }));
-            let k = k.add(from * padded + c);
-            tile::<S, CR, N, true>(s, to - from, k, padded, dscores, GROUP, &mut acc);
-            each!(r in CR => each!(x in N => {
-                s.store(dq.add((c + r) * row + x * S::LANES), acc[r][x]);
-            }));
-            c += CR;
+    }
+
+    /// From a key's scores and gradients of weights its weights after dropout and gradients of scores.
+    #[inline(always)]
+    unsafe fn key<S: Simd, const N: usize, const DROP: bool>(
+        self,
+        s: S,
+        j: usize,
+        [score, dweight]: [[S::V; N]; 2],
+        [lse, delta]: [[S::V; N]; 2],
+        (threshold, scale): (u16, S::V),
+        [weights, dscores]: [*mut f32; 2],
+    ) {
+        let Self { head, first, .. } = self;
+        // SAFETY: see the type.
+        unsafe {
+            let bits = if DROP {
+                let drops = self.shared.drops.add(j - self.from);
+                strip_draws(s, *self.shared.drop_keys.add(j), first, threshold, drops)
+            } else {
+                0
+            };
+            let seen = if let Some(offset) = head.causal {
+                causal_bits(first, head.key(j), offset)
+            } else {
+                u32::MAX
+            };
+            each!(x in N => {
+                let mut p = s.exp2(s.sub(score[x], lse[x]));
+                if head.causal.is_some() {
+                    p = s.keep(seen >> (x * S::LANES), p);
+                }
+                let (dropped, dp) = if DROP {
+                    let bits = bits >> (x * S::LANES);
+                    (
+                        s.keep(bits, s.mul(p, scale)),
+                        s.keep(bits, s.mul(dweight[x], scale)),
+                    )
+                } else {
+                    (p, dweight[x])
+                };
+                s.store(weights.add(x * S::LANES), dropped);
+                s.store(dscores.add(x * S::LANES), s.mul(p, s.sub(dp, delta[x])));
+            });
         }
+    }
+
+    /// Adds what the chunk gives to the gradients of queries.
+    #[inline(always)]
+    unsafe fn queries<S: Simd, const CR: usize, const N: usize>(self, s: S) {
+        let Shared { padded, .. } = self.shared;
+        let row = N * S::LANES;
+        // SAFETY: see the type.
+        unsafe {
+            let dscores = self.shared.dscores.add(self.lane);
+            let dq = self.shared.dq.add(self.first * padded);
+            let mut c = 0;
+            while c < self.head.width {
+                let mut acc = [[s.splat(0.0); N]; CR];
+                each!(r in CR => each!(x in N => {
+                    acc[r][x] = s.load(dq.add((c + r) * row + x * S::LANES));
+                }));
+                let k = self.shared.k.add(self.from * padded + c);
+                let keys = self.to - self.from;
+                tile::<S, CR, N, true>(s, keys, k, padded, dscores, GROUP, &mut acc);
+                each!(r in CR => each!(x in N => {
+                    s.store(dq.add((c + r) * row + x * S::LANES), acc[r][x]);
+                }));
+                c += CR;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Both must hold `N` vectors.
+#[inline(always)]
+unsafe fn zero_vectors<S: Simd, const N: usize>(s: S, [a, b]: [*mut f32; 2]) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        each!(x in N => {
+            s.store(a.add(x * S::LANES), s.splat(0.0));
+            s.store(b.add(x * S::LANES), s.splat(0.0));
+        });
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the forward and the backward pass of one head share: its matrices, packing, and working memory.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
+use std::marker::PhantomData;
+
 use crate::engine::dropout_bits::Stream;
-use crate::engine::pool::Buffer;
+use crate::engine::pool::{Buffer, exact};
 use crate::engine::simd::{Simd, each, lesser, transpose};
 
 /// Vectors of queries side by side in a strip.
@@ -20,16 +22,31 @@ pub(super) const BLIND: f32 = 1e30;
 
 /// A matrix of rows that lie `ld` apart.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct Rows<'a> {
     pub(super) ptr: *const f32,
     pub(super) ld: usize,
+    owner: PhantomData<&'a [f32]>,
+}
+
+impl Rows<'_> {
+    pub(super) fn new(ptr: *const f32, ld: usize) -> Self {
+        let owner = PhantomData;
+        Self { ptr, ld, owner }
+    }
 }
 
 /// A writable matrix of rows that lie `ld` apart.
-#[derive(Clone, Copy)]
-pub(super) struct RowsMut {
+pub(super) struct RowsMut<'a> {
     pub(super) ptr: *mut f32,
     pub(super) ld: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+impl RowsMut<'_> {
+    pub(super) fn new(ptr: *mut f32, ld: usize) -> Self {
+        let owner = PhantomData;
+        Self { ptr, ld, owner }
+    }
 }
 
 /// What the forward and the backward pass of a head have in common.
@@ -39,9 +56,9 @@ pub(super) struct Head<'a> {
     pub(super) n_keys: usize,
     /// Head width.
     pub(super) width: usize,
-    pub(super) q: Rows,
-    pub(super) k: Rows,
-    pub(super) v: Rows,
+    pub(super) q: Rows<'a>,
+    pub(super) k: Rows<'a>,
+    pub(super) v: Rows<'a>,
     /// The keys that take part, in order; `None` = all.
     pub(super) visible: Option<&'a [u32]>,
     pub(super) causal: Option<i64>,
@@ -75,7 +92,7 @@ impl Head<'_> {
     /// # Safety
     /// `dst` must hold `keys` (rounded up) rows of `ld` values.
     #[inline(always)]
-    pub(super) unsafe fn gather<S: Simd>(&self, s: S, src: Rows, dst: *mut f32, ld: usize) {
+    pub(super) unsafe fn gather<S: Simd>(&self, s: S, src: Rows<'_>, dst: *mut f32, ld: usize) {
         let keys = self.keys();
         // SAFETY: rows are those of the caller's matrix, columns stay below `width`.
         unsafe {
@@ -153,7 +170,7 @@ pub(super) unsafe fn zero_row<S: Simd>(s: S, dst: *mut f32, n: usize) {
 #[inline(always)]
 pub(super) unsafe fn pack_strips<S: Simd>(
     s: S,
-    src: Rows,
+    src: Rows<'_>,
     n: usize,
     width: usize,
     w: usize,
@@ -222,6 +239,9 @@ pub(super) unsafe fn strip_draws<S: Simd>(
 /// Working memory of a head; one serves any number of heads of the same shape, one after the other.
 pub(crate) struct Scratch {
     buffer: Buffer,
+    /// Where buffers are [`exact`], the parts of the head at hand: each is an allocation of its own, so that a memory
+    /// checker sees what is read or written beyond it.
+    separate: Vec<Buffer>,
 }
 
 impl Scratch {
@@ -236,30 +256,40 @@ impl Scratch {
         let extra = queries * (5 * padded + 2) + 2 * keys * padded + CHUNK * (2 * GROUP + 1);
         Self {
             buffer: Buffer::take(forward + if backward { extra } else { 0 }),
+            separate: Vec::new(),
         }
     }
 }
 
 /// Hands out consecutive parts of the scratch buffer.
-pub(super) struct Parts {
+pub(super) struct Parts<'a> {
     next: *mut f32,
     left: usize,
+    separate: &'a mut Vec<Buffer>,
 }
 
-impl Parts {
-    pub(super) fn new(scratch: &mut Scratch) -> Self {
+impl<'a> Parts<'a> {
+    pub(super) fn new(scratch: &'a mut Scratch) -> Self {
+        scratch.separate.clear();
         Self {
             next: scratch.buffer.as_mut_ptr(),
             left: scratch.buffer.len(),
+            separate: &mut scratch.separate,
         }
     }
 
     #[inline(always)]
     pub(super) fn take(&mut self, len: usize) -> *mut f32 {
         assert!(len <= self.left, "scratch of a smaller head");
-        let part = self.next;
         self.left -= len;
-        // SAFETY: `len` values are left.
+        if exact() {
+            let mut part = Buffer::take(len);
+            let ptr = part.as_mut_ptr();
+            self.separate.push(part);
+            return ptr;
+        }
+        let part = self.next;
+        // SAFETY: `len` values were left.
         self.next = unsafe { self.next.add(len) };
         part
     }

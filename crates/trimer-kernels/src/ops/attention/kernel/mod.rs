@@ -86,29 +86,23 @@ fn holds(len: usize, ld: usize, at: usize, rows: usize, columns: usize) -> bool 
     at + columns <= ld && rows * ld <= len
 }
 
-impl Features<'_> {
-    fn head(&self, rows: usize, width: usize, head: usize) -> Rows {
+impl<'a> Features<'a> {
+    fn head(&self, rows: usize, width: usize, head: usize) -> Rows<'a> {
         let at = self.at + head * width;
         assert!(
             holds(self.data.len(), self.ld, at, rows, width),
             "{rows} rows of {width} at {at}"
         );
-        Rows {
-            ptr: self.data.as_ptr().wrapping_add(at),
-            ld: self.ld,
-        }
+        Rows::new(self.data.as_ptr().wrapping_add(at), self.ld)
     }
 }
 
 impl FeaturesMut<'_> {
-    fn head(&mut self, rows: usize, width: usize, head: usize) -> RowsMut {
+    fn head(&mut self, rows: usize, width: usize, head: usize) -> RowsMut<'_> {
         let at = self.at + head * width;
         let fits = at + width <= self.end && holds(self.len, self.ld, at, rows, width);
         assert!(fits, "{rows} rows of {width} at {at}");
-        RowsMut {
-            ptr: self.data.wrapping_add(at),
-            ld: self.ld,
-        }
+        RowsMut::new(self.data.wrapping_add(at), self.ld)
     }
 }
 
