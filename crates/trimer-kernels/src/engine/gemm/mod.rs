@@ -11,6 +11,7 @@ mod weight_gradient;
 
 use rayon::prelude::*;
 
+pub(crate) use self::epilogue::Target;
 use self::epilogue::{Biased, Dropped, Gated, Rectified, Store};
 use self::pack::{Pack, PackTransposed};
 use self::tile::Product;
@@ -132,25 +133,29 @@ impl Packed {
 
 /// What happens to `a b` on its way to memory.
 #[derive(Clone, Copy)]
-pub(crate) enum Finish<'a> {
+pub(crate) enum Epilogue<'a> {
     /// Nothing.
     Plain,
     /// A bias is added.
     Bias(&'a [f32]),
-    /// A bias is added, negative values become zero, and dropout may follow. The number is that of the first row in
-    /// the stream's numbering.
-    Relu(&'a [f32], Option<Stream>, u64),
-    /// Values are multiplied by the factor where the given matrix is positive, and become zero elsewhere: the
-    /// gradient through `Relu`.
-    ReluGradient(&'a [f32], f32),
+    /// A bias is added, negative values become zero, and dropout may follow.
+    Relu {
+        bias: &'a [f32],
+        dropout: Option<Stream>,
+        /// Number of the first row in the numbering of the dropout.
+        first_row: u64,
+    },
+    /// The gradient through `Relu`: values are multiplied by the factor where the given matrix is positive, and become
+    /// zero elsewhere.
+    ReluGradient { h: &'a [f32], factor: f32 },
 }
 
-/// `c = finish(a b)` for `a` of `rows` x `k`.
+/// `c = epilogue(a b)` for `a` of `rows` x `k`.
 pub(crate) fn product<'b>(
     rows: usize,
     a: &[f32],
     b: impl Into<Panels<'b>>,
-    finish: Finish<'_>,
+    epilogue: Epilogue<'_>,
     c: &mut [f32],
 ) {
     let Panels { data: b, k, n } = b.into();
@@ -171,68 +176,68 @@ pub(crate) fn product<'b>(
         ahead: k * n > AHEAD,
         epilogue: (),
     };
-    let c = c.as_mut_ptr();
-    // SAFETY: `a`, `b` and `c` have the sizes checked above, and so have the vectors checked below.
+    let target = Target {
+        c: c.as_mut_ptr(),
+        ldc: n,
+    };
+    let vector = |bias: &[f32]| {
+        assert_eq!(bias.len(), n, "bias of {n}");
+        bias.as_ptr()
+    };
+    // SAFETY: `a`, `b` and `c` have the sizes checked above, and so have the vectors and matrices checked below.
     unsafe {
-        match finish {
-            Finish::Plain => whole.with(Store::<false> { c, ldc: n }).run(),
-            Finish::Bias(bias) => {
-                assert_eq!(bias.len(), n, "bias of {n}");
-                whole
-                    .with(Biased {
-                        bias: bias.as_ptr(),
-                        c,
-                        ldc: n,
-                    })
-                    .run();
+        match epilogue {
+            Epilogue::Plain => whole.with(Store::<false>(target)).run(),
+            Epilogue::Bias(bias) => {
+                let bias = vector(bias);
+                whole.with(Biased { bias, target }).run();
             }
-            Finish::Relu(bias, None, _) => {
-                assert_eq!(bias.len(), n, "bias of {n}");
-                whole
-                    .with(Rectified {
-                        bias: bias.as_ptr(),
-                        c,
-                        ldc: n,
-                    })
-                    .run();
+            Epilogue::Relu {
+                bias,
+                dropout: None,
+                ..
+            } => {
+                let bias = vector(bias);
+                whole.with(Rectified { bias, target }).run();
             }
-            Finish::Relu(bias, Some(stream), first_row) => {
-                assert_eq!(bias.len(), n, "bias of {n}");
-                whole
-                    .with(Dropped {
-                        bias: bias.as_ptr(),
-                        c,
-                        ldc: n,
-                        stream,
-                        first_row,
-                    })
-                    .run();
+            Epilogue::Relu {
+                bias,
+                dropout: Some(stream),
+                first_row,
+            } => {
+                let dropped = Dropped {
+                    bias: vector(bias),
+                    target,
+                    stream,
+                    first_row,
+                };
+                whole.with(dropped).run();
             }
-            Finish::ReluGradient(h, factor) => {
+            Epilogue::ReluGradient { h, factor } => {
                 assert_eq!(h.len(), rows * n, "activation of {rows} x {n}");
-                whole
-                    .with(Gated {
-                        h: h.as_ptr(),
-                        factor,
-                        c,
-                        ldc: n,
-                    })
-                    .run();
+                let h = h.as_ptr();
+                whole.with(Gated { h, factor, target }).run();
             }
         }
     }
 }
 
-/// `c = a b` for `a` of `m` x `k` (stored by columns if `AT`) and `b` of `k` x `n`, read where it is; each with the
-/// distance of its rows. `n` is a multiple of the panels' width.
+/// A matrix that a product reads: where it begins, and the distance of its rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) ptr: *const f32,
+    pub(crate) ld: usize,
+}
+
+/// `c = a b` for `a` of `m` x `k` (stored by columns if `AT`) and `b` of `k` x `n`, read where it is. `n` is a multiple of the panels' width.
 ///
 /// # Safety
 /// All matrices must be readable (the result writable) in full, and nothing else may write them meanwhile.
 pub(crate) unsafe fn overwriting_product<const AT: bool>(
     [m, n, k]: [usize; 3],
-    (a, lda): (*const f32, usize),
-    (b, ldb): (*const f32, usize),
-    (c, ldc): (*mut f32, usize),
+    a: Source,
+    b: Source,
+    target: Target,
 ) {
     let width = Isa::get().panel_width();
     assert!(n.is_multiple_of(width), "{n} columns in panels of {width}");
@@ -240,13 +245,13 @@ pub(crate) unsafe fn overwriting_product<const AT: bool>(
         m,
         n,
         k,
-        a,
-        lda,
-        b,
-        ldb,
+        a: a.ptr,
+        lda: a.ld,
+        b: b.ptr,
+        ldb: b.ld,
         panel_step: width,
         ahead: false,
-        epilogue: Store { c, ldc },
+        epilogue: Store(target),
     };
     // SAFETY: as promised by the caller.
     unsafe { whole.run() }

@@ -1,7 +1,7 @@
 //! The tile that stays in registers, and the loops around it.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use super::epilogue::{Epilogue, load_row, store_row};
+use super::epilogue::{Place, TileEpilogue, load_row, store_row};
 use crate::engine::simd::{RawKernel, Simd, each, lesser, with_simd_raw};
 
 /// Steps of the reduction done in one go for all rows of a panel, which so stays close while they pass.
@@ -116,7 +116,7 @@ impl<const AT: bool> Product<(), AT> {
     }
 }
 
-impl<E: Epilogue, const AT: bool> Product<E, AT> {
+impl<E: TileEpilogue, const AT: bool> Product<E, AT> {
     /// # Safety
     /// All matrices must be readable (the result writable) in full, and nothing else may write them meanwhile.
     pub(crate) unsafe fn run(self) {
@@ -125,7 +125,7 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
     }
 }
 
-impl<E: Epilogue, const AT: bool> RawKernel for Product<E, AT> {
+impl<E: TileEpilogue, const AT: bool> RawKernel for Product<E, AT> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
@@ -140,7 +140,7 @@ impl<E: Epilogue, const AT: bool> RawKernel for Product<E, AT> {
     }
 }
 
-impl<E: Epilogue, const AT: bool> Product<E, AT> {
+impl<E: TileEpilogue, const AT: bool> Product<E, AT> {
     #[inline(always)]
     unsafe fn all<S: Simd, const MR: usize, const NV: usize>(self, s: S) {
         let width = NV * S::LANES;
@@ -192,15 +192,15 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
         b: *const f32,
     ) {
         let Step { n, done, k } = step;
-        let (result, ld) = self.epilogue.result();
+        let target = self.epilogue.target();
         // SAFETY: the tile lies within the matrices.
         unsafe {
             each!(r in MR => self.epilogue.fetch::<S, NV>(s, row + r, col));
             let mut acc = [[s.splat(0.0); NV]; MR];
             if done > 0 {
-                each!(r in MR => acc[r] = load_row(s, result.add((row + r) * ld + col), n));
+                each!(r in MR => acc[r] = load_row(s, target.at(row + r, col), n));
             } else if !E::FROM_ZERO {
-                each!(r in MR => acc[r] = self.epilogue.initial(s, row + r, col, n));
+                each!(r in MR => acc[r] = self.epilogue.initial(s, place(row + r, col, n)));
             }
             let a = self.a.add(if AT {
                 done * self.lda + row
@@ -217,12 +217,17 @@ impl<E: Epilogue, const AT: bool> Product<E, AT> {
                 tile::<S, MR, NV, AT>(s, k, a, self.lda, b, self.ldb, &mut acc);
             }
             if done + k == self.k {
-                each!(r in MR => self.epilogue.finish(s, row + r, col, n, &acc[r]));
+                each!(r in MR => self.epilogue.finish(s, place(row + r, col, n), &acc[r]));
             } else {
-                each!(r in MR => store_row(s, result.add((row + r) * ld + col), n, &acc[r]));
+                each!(r in MR => store_row(s, target.at(row + r, col), n, &acc[r]));
             }
         }
     }
+}
+
+#[inline(always)]
+fn place(row: usize, col: usize, n: usize) -> Place {
+    Place { row, col, n }
 }
 
 /// Part of the reduction for one panel.

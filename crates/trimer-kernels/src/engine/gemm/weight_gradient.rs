@@ -1,7 +1,9 @@
 //! Gradients of weights: products over all rows of a batch, in tasks of a few outputs each.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use super::epilogue::Store;
+use std::ops::Range;
+
+use super::epilogue::{Store, Target};
 use super::pack::Pack;
 use super::packed_len;
 use super::tile::Product;
@@ -72,93 +74,111 @@ impl<'a> WeightGradient<'a> {
             .collect()
     }
 
-    pub(crate) fn run(self) {
-        let Self {
-            rows,
-            out,
-            inputs,
-            dy,
-            x,
-            first,
-            dw,
-            db,
-        } = self;
+    pub(crate) fn run(mut self) {
+        let mut blocks = Blocks::new(self.inputs, self.db.len());
+        let mut column = 0;
+        while column < self.inputs {
+            let columns = column..self.inputs.min(column + blocks.columns);
+            let mut row = 0;
+            while row < self.rows {
+                let end = self.rows.min(row + blocks.rows);
+                self.add(&mut blocks, row..end, columns.clone());
+                row = end;
+            }
+            column = columns.end;
+        }
+    }
+
+    /// Adds what these rows of the batch give to these columns of the gradient.
+    fn add(&mut self, blocks: &mut Blocks, rows: Range<usize>, columns: Range<usize>) {
+        let (out, inputs, m) = (self.out, self.inputs, self.db.len());
+        let (k, n) = (rows.len(), columns.len());
         let width = Isa::get().panel_width();
+        let (a, lda) = if let Some(gathered) = &mut blocks.gathered {
+            for (row, target) in rows.clone().zip(gathered.chunks_exact_mut(m)) {
+                target.copy_from_slice(&self.dy[row * out + self.first..][..m]);
+            }
+            (gathered.as_ptr(), m)
+        } else {
+            (self.dy[rows.start * out + self.first..].as_ptr(), out)
+        };
+        let x = self.x[rows.start * inputs + columns.start..].as_ptr();
+        // SAFETY: the slices have the sizes checked by `tasks`; this task alone writes `dw` and `db`.
+        unsafe {
+            let (b, ldb, panel_step) = if let Some(packed) = &mut blocks.packed {
+                let dst = packed.as_mut_ptr();
+                let ld = inputs;
+                Pack {
+                    src: x,
+                    ld,
+                    k,
+                    n,
+                    dst,
+                }
+                .run();
+                (dst.cast_const(), width, width * k)
+            } else {
+                (x, inputs, width)
+            };
+            let c = self.dw[columns.start..].as_mut_ptr();
+            Product::<_, true> {
+                m,
+                n,
+                k,
+                a,
+                lda,
+                b,
+                ldb,
+                panel_step,
+                ahead: blocks.gathered.is_none(),
+                epilogue: Store::<true>(Target { c, ldc: inputs }),
+            }
+            .run();
+            if columns.start == 0 {
+                let sum = self.db.as_mut_ptr();
+                ColumnSum {
+                    rows: k,
+                    cols: m,
+                    x: a,
+                    ld: lda,
+                    sum,
+                }
+                .run();
+            }
+        }
+    }
+}
+
+/// How a task goes through a batch, and its working memory.
+struct Blocks {
+    /// Columns and rows that are taken together.
+    columns: usize,
+    rows: usize,
+    /// Room for the gradient's rows of a block, where they are moved together.
+    gathered: Option<Buffer>,
+    /// Room for the inputs of a block, where they are not read in place.
+    packed: Option<Buffer>,
+}
+
+impl Blocks {
+    fn new(inputs: usize, outputs: usize) -> Self {
         let wide = inputs > WIDE;
         // Rows whose distance is a power of two share few sets of a first-level cache, and narrow panels take little of
         // each: what is read many times is better moved together. With wide panels it is read in place as fast.
         let narrow_panels = Isa::get() != Isa::Avx512;
         let gathers = wide || narrow_panels;
-        let in_place = !gathers && inputs % width == 0;
-        let (columns, step) = if gathers {
+        let in_place = !gathers && inputs.is_multiple_of(Isa::get().panel_width());
+        let (columns, rows) = if gathers {
             (inputs.min(WIDE), WIDE_ROWS)
         } else {
             (inputs, BATCH_ROWS)
         };
-        let mut packed = (!in_place).then(|| Buffer::take(packed_len(step, columns)));
-        // Rows far apart would each be on a page of their own.
-        let mut gathered = gathers.then(|| Buffer::take(step * db.len()));
-        let mut column = 0;
-        while column < inputs {
-            let n = (inputs - column).min(columns);
-            let mut row = 0;
-            while row < rows {
-                let k = (rows - row).min(step);
-                let (a, lda) = if let Some(gathered) = &mut gathered {
-                    for (i, target) in gathered.chunks_exact_mut(db.len()).take(k).enumerate() {
-                        target.copy_from_slice(&dy[(row + i) * out + first..][..db.len()]);
-                    }
-                    (gathered.as_ptr(), db.len())
-                } else {
-                    (dy[row * out + first..].as_ptr(), out)
-                };
-                let x = x[row * inputs + column..].as_ptr();
-                // SAFETY: the slices have the sizes checked by `tasks`; this task alone writes `dw` and `db`.
-                unsafe {
-                    let (b, ldb, panel_step) = if let Some(packed) = &mut packed {
-                        let dst = packed.as_mut_ptr();
-                        let ld = inputs;
-                        Pack {
-                            src: x,
-                            ld,
-                            k,
-                            n,
-                            dst,
-                        }
-                        .run();
-                        (dst.cast_const(), width, width * k)
-                    } else {
-                        (x, inputs, width)
-                    };
-                    let c = dw[column..].as_mut_ptr();
-                    Product::<_, true> {
-                        m: db.len(),
-                        n,
-                        k,
-                        a,
-                        lda,
-                        b,
-                        ldb,
-                        panel_step,
-                        ahead: !gathers,
-                        epilogue: Store::<true> { c, ldc: inputs },
-                    }
-                    .run();
-                    if column == 0 {
-                        let (cols, sum) = (db.len(), db.as_mut_ptr());
-                        ColumnSum {
-                            rows: k,
-                            cols,
-                            x: a,
-                            ld: lda,
-                            sum,
-                        }
-                        .run();
-                    }
-                }
-                row += k;
-            }
-            column += n;
+        Self {
+            columns,
+            rows,
+            // Rows far apart would each be on a page of their own.
+            gathered: gathers.then(|| Buffer::take(rows * outputs)),
+            packed: (!in_place).then(|| Buffer::take(packed_len(rows, columns))),
         }
     }
 }

@@ -309,6 +309,31 @@ pub(crate) fn with_each_isa<K: Kernel + Copy>(kernel: K) -> Vec<(Isa, K::Output)
 mod tests {
     use super::*;
 
+    /// Whoever runs the tests with a narrower instruction set must get it.
+    #[test]
+    fn the_instruction_set_asked_for_is_used() {
+        match std::env::var("TRIMER_ISA").as_deref() {
+            Ok("portable") => assert_eq!(Isa::get(), Isa::Portable),
+            Ok("avx2") => assert_ne!(Isa::get(), Isa::Avx512),
+            _ => {}
+        }
+        let lanes = match Isa::get() {
+            Isa::Avx512 => 16,
+            Isa::Avx2 | Isa::Portable => 8,
+        };
+        assert_eq!(with_simd(Lanes), lanes);
+    }
+
+    struct Lanes;
+
+    impl Kernel for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> usize {
+            S::LANES
+        }
+    }
+
     #[derive(Clone, Copy)]
     struct Everything;
 

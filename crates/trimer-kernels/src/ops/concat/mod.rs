@@ -1,5 +1,6 @@
 //! Features of two matrices side by side, and those of several sets of rows.
 
+mod kernel;
 pub(crate) mod op;
 mod plain;
 #[cfg(test)]

@@ -8,13 +8,10 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
-use rayon::prelude::*;
 
+use super::kernel;
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
-
-/// Values that a task copies, about.
-const TASK: usize = 1 << 15;
 
 /// The fused concatenation.
 #[backend_extension(Flex, Autodiff)]
@@ -57,23 +54,11 @@ impl<C: CheckpointStrategy> ConcatOps for Autodiff<Flex, C> {
 }
 
 fn run(parts: &[FlexTensor; 2], sets: usize) -> FlexTensor {
-    let [left, right] = parts.each_ref().map(values);
-    let [a, b] = parts.each_ref().map(|x| x.shape()[1]);
+    let widths = parts.each_ref().map(|x| x.shape()[1]);
     let n = parts[0].shape()[0] / sets;
-    let width = sets * (a + b);
+    let width = sets * (widths[0] + widths[1]);
     let mut out = Buffer::take(n * width);
-    let rows = (TASK / width).max(1);
-    out.par_chunks_mut(rows * width)
-        .enumerate()
-        .for_each(|(task, out)| {
-            for (i, out) in out.chunks_mut(width).enumerate() {
-                for (set, out) in out.chunks_mut(a + b).enumerate() {
-                    let row = set * n + task * rows + i;
-                    out[..a].copy_from_slice(&left[row * a..][..a]);
-                    out[a..].copy_from_slice(&right[row * b..][..b]);
-                }
-            }
-        });
+    kernel::forward(parts.each_ref().map(values), widths, sets, &mut out);
     tensor(out, Shape::from([n, width]))
 }
 
@@ -92,23 +77,13 @@ impl Backward<Flex, 2> for SideBySideBackward {
     fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dout = contiguous(grads.consume::<Flex>(&ops.node));
         let State { widths, sets } = ops.state;
-        let [n, width] = [dout.shape()[0], dout.shape()[1]];
-        let dout = values(&dout);
+        let n = dout.shape()[0];
         let starts = [0, widths[0]];
         for ((parent, part), start) in ops.parents.into_iter().zip(widths).zip(starts) {
             let Some(node) = parent else { continue };
             let mut gradient = Buffer::take(sets * n * part);
-            let rows = (TASK / part).max(1);
-            gradient
-                .par_chunks_mut(rows * part)
-                .enumerate()
-                .for_each(|(task, gradient)| {
-                    for (i, gradient) in gradient.chunks_mut(part).enumerate() {
-                        let row = task * rows + i;
-                        let at = row % n * width + row / n * (width / sets) + start;
-                        gradient.copy_from_slice(&dout[at..at + part]);
-                    }
-                });
+            let columns = start..start + part;
+            kernel::backward(values(&dout), n, sets, columns, &mut gradient);
             let shape = Shape::from([sets * n, part]);
             grads.register::<Flex>(node.id, tensor(gradient, shape));
         }

@@ -3,11 +3,13 @@
 //! As on the way forward, a task takes a few conversations through all turns; gradients of weights are large
 //! products behind the loop.
 
+use std::ops::Deref;
+
 use rayon::prelude::*;
 
 use super::Shape;
-use super::kernel::{N_INPUTS, SAMPLES, Saved, add_scaled, dot, mask_row, part};
-use crate::engine::gemm::{Finish, Packed, WeightGradient, product};
+use super::kernel::{N_INPUTS, PackedWeights, SAMPLES, Saved, add_scaled, dot, mask_row, part};
+use crate::engine::gemm::{Epilogue, Packed, WeightGradient, product};
 use crate::engine::pool::Buffer;
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
 
@@ -54,25 +56,15 @@ pub(super) fn backward(
     gradients: [&mut [f32]; N_INPUTS],
 ) {
     let [_, _, query, g_party, g_hh, _, p_context, p_hh, _] = inputs;
-    let [
-        dinto_g,
-        dinto_p,
-        dquery,
-        dg_party,
-        dg_hh,
-        dg_bias,
-        dp_context,
-        dp_hh,
-        dp_bias,
-    ] = gradients;
+    let [dinto_g, dinto_p, dquery, weights @ ..] = gradients;
     let (g, p, time) = (shape.global, shape.party, shape.time);
     let rows = shape.batch * time;
-    let packed = [
-        Packed::plain(g_party, 3 * g, p),
-        Packed::plain(g_hh, 3 * g, g),
-        Packed::plain(p_context, 3 * p, g),
-        Packed::plain(p_hh, 3 * p, p),
-    ];
+    let packed = PackedWeights {
+        global_from_party: Packed::plain(g_party, 3 * g, p),
+        global_hh: Packed::plain(g_hh, 3 * g, g),
+        party_from_context: Packed::plain(p_context, 3 * p, g),
+        party_hh: Packed::plain(p_hh, 3 * p, p),
+    };
     let mut dg_z = Buffer::take(rows * 3 * g);
     let mut dp_z = Buffer::take(rows * 3 * p);
     let per = SAMPLES * time;
@@ -86,7 +78,7 @@ pub(super) fn backward(
         .with_max_len(1)
         .for_each(|(i, ((((dinto_g, dinto_p), dquery), dg_z), dp_z))| {
             let n = dquery.len() / (time * g);
-            let mut task = Back {
+            let task = Back {
                 shape,
                 first: i * SAMPLES,
                 n,
@@ -113,93 +105,81 @@ pub(super) fn backward(
                 z: &mut Buffer::take(n * 3 * g.max(p)),
                 through: &mut Buffer::take(n * g.max(p)),
             };
-            shape.clear_padding(task.dout, i * SAMPLES, p);
-            let all = n;
-            for t in (0..time).rev() {
-                let n = shape.active(i * SAMPLES, all, t);
-                if n == 0 {
-                    continue;
-                }
-                (task.t, task.n) = (t, n);
-                with_simd(PartyBack(&mut task));
-                product(
-                    n,
-                    &task.x[..n * 3 * p],
-                    &packed[2],
-                    Finish::Plain,
-                    &mut task.row_context[..n * g],
-                );
-                product(
-                    n,
-                    &task.z[..n * 3 * p],
-                    &packed[3],
-                    Finish::Plain,
-                    &mut task.through[..n * p],
-                );
-                with_simd(GlobalBack(&mut task));
-                product(
-                    n,
-                    &task.x[..n * 3 * g],
-                    &packed[0],
-                    Finish::Plain,
-                    &mut task.through[..n * p],
-                );
-                with_simd(OwnBack(&mut task));
-                product(
-                    n,
-                    &task.z[..n * 3 * g],
-                    &packed[1],
-                    Finish::Plain,
-                    &mut task.through[..n * g],
-                );
-                with_simd(StateBack(&mut task));
-            }
+            task.run(&packed);
         });
-    let mut unused = [vec![0.0; 3 * g], vec![0.0; 3 * p]];
-    let [unused_g, unused_p] = &mut unused;
-    // Products over all turns; padding would add zeros to them.
-    let real = shape.real_rows();
-    let picked = |x: &[f32], width: usize| real.as_ref().map(|rows| pick(x, width, rows));
-    let [d_g, d_gz, d_p, d_pz] = [
-        (&*dinto_g, 3 * g),
-        (&dg_z, 3 * g),
-        (&*dinto_p, 3 * p),
-        (&dp_z, 3 * p),
-    ]
-    .map(|(x, width)| picked(x, width));
-    let [own, before, context] = [
-        (&saved.own, p),
-        (&saved.states_before, g),
-        (&saved.context, g),
-    ]
-    .map(|(x, width)| picked(x, width));
-    let rows = real.as_ref().map_or(rows, Vec::len);
-    let own = own.as_deref().unwrap_or(&saved.own);
-    let before = before.as_deref().unwrap_or(&saved.states_before);
-    let context = context.as_deref().unwrap_or(&saved.context);
+    let gates = GateGradients {
+        dinto_g,
+        dg_z: &dg_z,
+        dinto_p,
+        dp_z: &dp_z,
+    };
+    weight_gradients(shape, saved, &gates, weights);
+}
+
+/// Gradients of the gates: of what inputs and states give to them.
+struct GateGradients<'a> {
+    dinto_g: &'a [f32],
+    dg_z: &'a [f32],
+    dinto_p: &'a [f32],
+    dp_z: &'a [f32],
+}
+
+/// Gradients of the weights that read a state (in the order of the inputs): products over all turns.
+fn weight_gradients(
+    shape: &Shape,
+    saved: &Saved,
+    gates: &GateGradients<'_>,
+    gradients: [&mut [f32]; 6],
+) {
+    let [dg_party, dg_hh, dg_bias, dp_context, dp_hh, dp_bias] = gradients;
+    let (g, p) = (shape.global, shape.party);
+    // What reads the utterance alone is applied before the recurrence, and so is its bias.
+    let (mut unused_g, mut unused_p) = (vec![0.0; 3 * g], vec![0.0; 3 * p]);
+    // Padding would add zeros to the sums.
+    let valid = shape.valid_rows();
+    let rows = valid.as_ref().map_or(shape.batch * shape.time, Vec::len);
+    let own = Rows::of(&saved.own, p, valid.as_deref());
+    let before = Rows::of(&saved.states_before, g, valid.as_deref());
+    let context = Rows::of(&saved.context, g, valid.as_deref());
+    let dinto_g = Rows::of(gates.dinto_g, 3 * g, valid.as_deref());
+    let dg_z = Rows::of(gates.dg_z, 3 * g, valid.as_deref());
+    let dinto_p = Rows::of(gates.dinto_p, 3 * p, valid.as_deref());
+    let dp_z = Rows::of(gates.dp_z, 3 * p, valid.as_deref());
     let mut tasks = Vec::new();
-    for (dy, x, dw, db) in [
-        (
-            d_g.as_deref().unwrap_or(dinto_g),
-            own,
-            dg_party,
-            &mut unused_g[..],
-        ),
-        (d_gz.as_deref().unwrap_or(&dg_z), before, dg_hh, dg_bias),
-        (
-            d_p.as_deref().unwrap_or(dinto_p),
-            context,
-            dp_context,
-            &mut unused_p[..],
-        ),
-        (d_pz.as_deref().unwrap_or(&dp_z), own, dp_hh, dp_bias),
-    ] {
-        tasks.extend(WeightGradient::tasks(rows, dy, x, dw, db));
-    }
+    let mut add = |dy, x, dw, db| tasks.extend(WeightGradient::tasks(rows, dy, x, dw, db));
+    add(&dinto_g, &own, dg_party, &mut unused_g);
+    add(&dg_z, &before, dg_hh, dg_bias);
+    add(&dinto_p, &context, dp_context, &mut unused_p);
+    add(&dp_z, &own, dp_hh, dp_bias);
     tasks
         .into_par_iter()
         .with_max_len(1)
         .for_each(WeightGradient::run);
+}
+
+/// Rows of a matrix: all of them where they are, or copies of some.
+enum Rows<'a> {
+    All(&'a [f32]),
+    Some(Buffer),
+}
+
+impl<'a> Rows<'a> {
+    fn of(x: &'a [f32], width: usize, rows: Option<&[usize]>) -> Self {
+        match rows {
+            None => Self::All(x),
+            Some(rows) => Self::Some(pick(x, width, rows)),
+        }
+    }
+}
+
+impl Deref for Rows<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::All(x) => x,
+            Self::Some(x) => x,
+        }
+    }
 }
 
 /// The given rows of `width` values, one after the other.
@@ -241,6 +221,34 @@ struct Back<'a> {
     x: &'a mut [f32],
     z: &'a mut [f32],
     through: &'a mut [f32],
+}
+
+impl Back<'_> {
+    /// Turn by turn from the last, with the conversations that reach so far.
+    fn run(mut self, packed: &PackedWeights) {
+        let (shape, all) = (self.shape, self.n);
+        let (g, p) = (shape.global, shape.party);
+        shape.clear_padding(self.dout, self.first, p);
+        for t in (0..shape.time).rev() {
+            let n = shape.active(self.first, all, t);
+            if n == 0 {
+                continue;
+            }
+            (self.t, self.n) = (t, n);
+            with_simd(PartyBack(&mut self));
+            let (x, context) = (&self.x[..n * 3 * p], &mut self.row_context[..n * g]);
+            product(n, x, &packed.party_from_context, Epilogue::Plain, context);
+            let (z, through) = (&self.z[..n * 3 * p], &mut self.through[..n * p]);
+            product(n, z, &packed.party_hh, Epilogue::Plain, through);
+            with_simd(GlobalBack(&mut self));
+            let (x, through) = (&self.x[..n * 3 * g], &mut self.through[..n * p]);
+            product(n, x, &packed.global_from_party, Epilogue::Plain, through);
+            with_simd(OwnBack(&mut self));
+            let (z, through) = (&self.z[..n * 3 * g], &mut self.through[..n * g]);
+            product(n, z, &packed.global_hh, Epilogue::Plain, through);
+            with_simd(StateBack(&mut self));
+        }
+    }
 }
 
 struct PartyBack<'a, 'b>(&'a mut Back<'b>);

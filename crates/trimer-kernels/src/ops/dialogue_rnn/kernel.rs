@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::Shape;
-use crate::engine::gemm::{Finish, Packed, product};
+use crate::engine::gemm::{Epilogue, Packed, product};
 use crate::engine::pool::Buffer;
 use crate::engine::simd::columns::{WIDTH, columns, exp, load, sigmoid, store, tanh};
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
@@ -48,6 +48,36 @@ pub(super) fn mask_row(mask: Option<&Vec<f32>>, at: usize, d: usize) -> Option<&
     mask.map(|mask| &mask[at * d..(at + 1) * d])
 }
 
+impl Saved {
+    fn take(shape: &Shape) -> Self {
+        let (g, p, rows) = (shape.global, shape.party, shape.batch * shape.time);
+        Self {
+            global_gates: Buffer::take(rows * 4 * g),
+            party_gates: Buffer::take(rows * 4 * p),
+            states: Buffer::take(rows * g),
+            states_before: Buffer::take(rows * g),
+            own: Buffer::take(rows * p),
+            context: Buffer::take(rows * g),
+            weights: Buffer::zeros(rows * shape.time),
+        }
+    }
+}
+
+/// The weights as right-hand sides of products.
+pub(super) struct PackedWeights {
+    pub(super) global_from_party: Packed,
+    pub(super) global_hh: Packed,
+    pub(super) party_from_context: Packed,
+    pub(super) party_hh: Packed,
+}
+
+/// Biases of the products with states.
+#[derive(Clone, Copy)]
+struct Biases<'a> {
+    global: &'a [f32],
+    party: &'a [f32],
+}
+
 /// Writes the speakers' states into `out`.
 pub(super) fn forward(shape: &Shape, inputs: [&[f32]; N_INPUTS], out: &mut [f32]) -> Saved {
     let [
@@ -62,22 +92,17 @@ pub(super) fn forward(shape: &Shape, inputs: [&[f32]; N_INPUTS], out: &mut [f32]
         p_bias,
     ] = inputs;
     let (g, p, time) = (shape.global, shape.party, shape.time);
-    let rows = shape.batch * time;
-    let mut saved = Saved {
-        global_gates: Buffer::take(rows * 4 * g),
-        party_gates: Buffer::take(rows * 4 * p),
-        states: Buffer::take(rows * g),
-        states_before: Buffer::take(rows * g),
-        own: Buffer::take(rows * p),
-        context: Buffer::take(rows * g),
-        weights: Buffer::zeros(rows * time),
+    let mut saved = Saved::take(shape);
+    let packed = PackedWeights {
+        global_from_party: Packed::transposed(g_party, 3 * g, p),
+        global_hh: Packed::transposed(g_hh, 3 * g, g),
+        party_from_context: Packed::transposed(p_context, 3 * p, g),
+        party_hh: Packed::transposed(p_hh, 3 * p, p),
     };
-    let packed = [
-        Packed::transposed(g_party, 3 * g, p),
-        Packed::transposed(g_hh, 3 * g, g),
-        Packed::transposed(p_context, 3 * p, g),
-        Packed::transposed(p_hh, 3 * p, p),
-    ];
+    let biases = Biases {
+        global: g_bias,
+        party: p_bias,
+    };
     let per = SAMPLES * time;
     out.par_chunks_mut(per * p)
         .zip(saved.global_gates.par_chunks_mut(per * 4 * g))
@@ -92,7 +117,7 @@ pub(super) fn forward(shape: &Shape, inputs: [&[f32]; N_INPUTS], out: &mut [f32]
         .for_each(
             |(i, (((((((out, g_gates), p_gates), states), before), own), context), weights))| {
                 let n = out.len() / (time * p);
-                let mut task = Forward {
+                let task = Forward {
                     shape,
                     first: i * SAMPLES,
                     n,
@@ -114,43 +139,7 @@ pub(super) fn forward(shape: &Shape, inputs: [&[f32]; N_INPUTS], out: &mut [f32]
                     x: &mut Buffer::take(n * 3 * g.max(p)),
                     h: &mut Buffer::take(n * 3 * g.max(p)),
                 };
-                let all = n;
-                for t in 0..time {
-                    let n = shape.active(i * SAMPLES, all, t);
-                    if n == 0 {
-                        break;
-                    }
-                    (task.t, task.n) = (t, n);
-                    with_simd(Begin(&mut task));
-                    product(
-                        n,
-                        &task.row_own[..n * p],
-                        &packed[0],
-                        Finish::Plain,
-                        &mut task.x[..n * 3 * g],
-                    );
-                    let bias = Finish::Bias(g_bias);
-                    product(
-                        n,
-                        &task.row_state[..n * g],
-                        &packed[1],
-                        bias,
-                        &mut task.h[..n * 3 * g],
-                    );
-                    with_simd(Global(&mut task));
-                    product(
-                        n,
-                        &task.row_context[..n * g],
-                        &packed[2],
-                        Finish::Plain,
-                        &mut task.x[..n * 3 * p],
-                    );
-                    let bias = Finish::Bias(p_bias);
-                    let own = &task.row_own[..n * p];
-                    product(n, own, &packed[3], bias, &mut task.h[..n * 3 * p]);
-                    with_simd(Party(&mut task));
-                }
-                shape.clear_padding(task.out, i * SAMPLES, p);
+                task.run(&packed, biases);
             },
         );
     saved
@@ -181,6 +170,39 @@ struct Forward<'a> {
     row_context: &'a mut [f32],
     x: &'a mut [f32],
     h: &'a mut [f32],
+}
+
+impl Forward<'_> {
+    /// Turn by turn, with the conversations that are still going on.
+    fn run(mut self, packed: &PackedWeights, biases: Biases<'_>) {
+        let (shape, all) = (self.shape, self.n);
+        let (g, p) = (shape.global, shape.party);
+        for t in 0..shape.time {
+            let n = shape.active(self.first, all, t);
+            if n == 0 {
+                break;
+            }
+            (self.t, self.n) = (t, n);
+            with_simd(Begin(&mut self));
+            let (own, x) = (&self.row_own[..n * p], &mut self.x[..n * 3 * g]);
+            product(n, own, &packed.global_from_party, Epilogue::Plain, x);
+            let (state, h) = (&self.row_state[..n * g], &mut self.h[..n * 3 * g]);
+            product(
+                n,
+                state,
+                &packed.global_hh,
+                Epilogue::Bias(biases.global),
+                h,
+            );
+            with_simd(Global(&mut self));
+            let (context, x) = (&self.row_context[..n * g], &mut self.x[..n * 3 * p]);
+            product(n, context, &packed.party_from_context, Epilogue::Plain, x);
+            let (own, h) = (&self.row_own[..n * p], &mut self.h[..n * 3 * p]);
+            product(n, own, &packed.party_hh, Epilogue::Bias(biases.party), h);
+            with_simd(Party(&mut self));
+        }
+        shape.clear_padding(self.out, self.first, p);
+    }
 }
 
 /// Fetches the speakers' states, and what the utterances find in the past.

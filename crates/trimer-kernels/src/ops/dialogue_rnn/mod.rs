@@ -79,7 +79,7 @@ impl Shape {
     }
 
     /// The rows of a flattened `[conversation, turn]` that are no padding; `None` where all are.
-    fn real_rows(&self) -> Option<Vec<usize>> {
+    fn valid_rows(&self) -> Option<Vec<usize>> {
         let full = (0..self.batch).all(|s| self.length(s) == self.time);
         let rows = |s: usize| (s * self.time)..(s * self.time + self.length(s));
         (!full).then(|| (0..self.batch).flat_map(rows).collect())

@@ -8,7 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape as TensorShape;
 
 use super::Shape;
@@ -17,34 +17,19 @@ use super::kernel::{N_INPUTS, Saved, forward};
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 
-/// Inputs and weights of the recurrence of DialogueRNN as backend primitives, in the order of
-/// [`crate::PartyInputs`] and [`crate::PartyWeights`].
-#[derive(ExtensionType, Debug, Clone)]
-pub struct PartyTensors<B: Backend> {
-    pub(crate) global: FloatTensor<B>,
-    pub(crate) party: FloatTensor<B>,
-    pub(crate) query: FloatTensor<B>,
-    pub(crate) global_from_party: FloatTensor<B>,
-    pub(crate) global_hh: FloatTensor<B>,
-    pub(crate) global_bias_hh: FloatTensor<B>,
-    pub(crate) party_from_context: FloatTensor<B>,
-    pub(crate) party_hh: FloatTensor<B>,
-    pub(crate) party_bias_hh: FloatTensor<B>,
-}
-
-impl<B: Backend> PartyTensors<B> {
-    pub(crate) fn into_array(self) -> [FloatTensor<B>; 9] {
-        [
-            self.global,
-            self.party,
-            self.query,
-            self.global_from_party,
-            self.global_hh,
-            self.global_bias_hh,
-            self.party_from_context,
-            self.party_hh,
-            self.party_bias_hh,
-        ]
+primitives! {
+    /// Inputs and weights of the recurrence of DialogueRNN as backend primitives, in the order of
+    /// [`crate::PartyInputs`] and [`crate::PartyWeights`].
+    PartyTensors[9] {
+        global,
+        party,
+        query,
+        global_from_party,
+        global_hh,
+        global_bias_hh,
+        party_from_context,
+        party_hh,
+        party_bias_hh,
     }
 }
 

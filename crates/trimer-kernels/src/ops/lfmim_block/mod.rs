@@ -10,7 +10,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Bool, Tensor};
 
 use self::kernel::{Samples, Shape};
-use self::op::{BlockParameters, Call, LfmimBlockOps};
+use self::op::{Call, LfmimBlockOps};
 use crate::engine::dropout_bits::{Site, Stream};
 use crate::ops::mask::visible_keys;
 use crate::path::fused;
@@ -155,27 +155,9 @@ pub fn lfmim_block(
         }),
         rows: rows.map(|visible| real_rows(&visible, time).into()),
     };
-    let parameters = BlockParameters {
-        ln_1_weight: weights.ln_1_weight.into_dispatch(),
-        ln_1_bias: weights.ln_1_bias.into_dispatch(),
-        in_proj_weight: weights.in_proj_weight.into_dispatch(),
-        in_proj_bias: weights.in_proj_bias.into_dispatch(),
-        out_proj_weight: weights.out_proj_weight.into_dispatch(),
-        out_proj_bias: weights.out_proj_bias.into_dispatch(),
-        ln_12_weight: weights.ln_12_weight.into_dispatch(),
-        ln_12_bias: weights.ln_12_bias.into_dispatch(),
-        ln_2_weight: weights.ln_2_weight.into_dispatch(),
-        ln_2_bias: weights.ln_2_bias.into_dispatch(),
-        fc_weight: weights.fc_weight.into_dispatch(),
-        fc_bias: weights.fc_bias.into_dispatch(),
-        proj_weight: weights.proj_weight.into_dispatch(),
-        proj_bias: weights.proj_bias.into_dispatch(),
-        ln_22_weight: weights.ln_22_weight.into_dispatch(),
-        ln_22_bias: weights.ln_22_bias.into_dispatch(),
-    };
     Tensor::from_dispatch(<Dispatch as LfmimBlockOps>::lfmim_block(
         x.into_dispatch(),
-        parameters,
+        weights.into(),
         call,
     ))
 }

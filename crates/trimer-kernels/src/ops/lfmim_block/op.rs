@@ -8,55 +8,34 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape as TensorShape;
 
+use super::BlockWeights;
 use super::kernel::{PackedWeights, Saved, Shape, Weights, backward, forward};
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 use crate::engine::weight_cache;
 
-/// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
-#[derive(ExtensionType, Debug, Clone)]
-pub struct BlockParameters<B: Backend> {
-    pub(crate) ln_1_weight: FloatTensor<B>,
-    pub(crate) ln_1_bias: FloatTensor<B>,
-    pub(crate) in_proj_weight: FloatTensor<B>,
-    pub(crate) in_proj_bias: FloatTensor<B>,
-    pub(crate) out_proj_weight: FloatTensor<B>,
-    pub(crate) out_proj_bias: FloatTensor<B>,
-    pub(crate) ln_12_weight: FloatTensor<B>,
-    pub(crate) ln_12_bias: FloatTensor<B>,
-    pub(crate) ln_2_weight: FloatTensor<B>,
-    pub(crate) ln_2_bias: FloatTensor<B>,
-    pub(crate) fc_weight: FloatTensor<B>,
-    pub(crate) fc_bias: FloatTensor<B>,
-    pub(crate) proj_weight: FloatTensor<B>,
-    pub(crate) proj_bias: FloatTensor<B>,
-    pub(crate) ln_22_weight: FloatTensor<B>,
-    pub(crate) ln_22_bias: FloatTensor<B>,
-}
-
-impl<B: Backend> BlockParameters<B> {
-    pub(crate) fn into_array(self) -> [FloatTensor<B>; 16] {
-        [
-            self.ln_1_weight,
-            self.ln_1_bias,
-            self.in_proj_weight,
-            self.in_proj_bias,
-            self.out_proj_weight,
-            self.out_proj_bias,
-            self.ln_12_weight,
-            self.ln_12_bias,
-            self.ln_2_weight,
-            self.ln_2_bias,
-            self.fc_weight,
-            self.fc_bias,
-            self.proj_weight,
-            self.proj_bias,
-            self.ln_22_weight,
-            self.ln_22_bias,
-        ]
+primitives! {
+    /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
+    BlockParameters[16] from BlockWeights {
+        ln_1_weight,
+        ln_1_bias,
+        in_proj_weight,
+        in_proj_bias,
+        out_proj_weight,
+        out_proj_bias,
+        ln_12_weight,
+        ln_12_bias,
+        ln_2_weight,
+        ln_2_bias,
+        fc_weight,
+        fc_bias,
+        proj_weight,
+        proj_bias,
+        ln_22_weight,
+        ln_22_bias,
     }
 }
 

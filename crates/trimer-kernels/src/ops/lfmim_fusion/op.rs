@@ -6,34 +6,22 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
 
 use super::kernel::{Layout, backward, forward};
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 
-/// [`super::FusionInputs`] as backend primitives.
-#[derive(ExtensionType, Debug, Clone)]
-pub struct FusionParts<B: Backend> {
-    pub(super) first: FloatTensor<B>,
-    pub(super) second: FloatTensor<B>,
-    pub(super) third: FloatTensor<B>,
-    pub(super) joint: FloatTensor<B>,
-    pub(super) stream_weights: FloatTensor<B>,
-    pub(super) joint_weights: FloatTensor<B>,
-}
-
-impl<B: Backend> FusionParts<B> {
-    fn into_array(self) -> [FloatTensor<B>; 6] {
-        [
-            self.first,
-            self.second,
-            self.third,
-            self.joint,
-            self.stream_weights,
-            self.joint_weights,
-        ]
+primitives! {
+    /// [`super::FusionInputs`] as backend primitives.
+    FusionParts[6] {
+        first,
+        second,
+        third,
+        joint,
+        stream_weights,
+        joint_weights,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::engine::gemm::overwriting_product;
+use crate::engine::gemm::{Source, Target, overwriting_product};
 use crate::engine::pool::Buffer;
 use crate::engine::simd::{Isa, Kernel, Simd, each, lesser, with_simd};
 
@@ -163,9 +163,15 @@ pub(super) fn input_gradient(dy: &[f32], weight: &[f32], outputs: usize, dx: &mu
             unsafe {
                 overwriting_product::<false>(
                     [rows, n, outputs],
-                    (a, outputs),
-                    (b, inputs),
-                    (columns.from(first), inputs),
+                    Source {
+                        ptr: a,
+                        ld: outputs,
+                    },
+                    Source { ptr: b, ld: inputs },
+                    Target {
+                        c: columns.from(first),
+                        ldc: inputs,
+                    },
                 );
             }
         });
@@ -197,9 +203,15 @@ pub(super) fn weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], db: &mut [f
             unsafe {
                 overwriting_product::<true>(
                     [n, whole, rows],
-                    (a, outputs),
-                    (b, inputs),
-                    (dw.as_mut_ptr(), inputs),
+                    Source {
+                        ptr: a,
+                        ld: outputs,
+                    },
+                    Source { ptr: b, ld: inputs },
+                    Target {
+                        c: dw.as_mut_ptr(),
+                        ldc: inputs,
+                    },
                 );
             }
             for (o, dw) in dw.chunks_mut(inputs).enumerate() {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::few_rows;
 use crate::engine::dropout_bits::Stream;
-use crate::engine::gemm::{Finish, Packed, WeightGradient, product};
+use crate::engine::gemm::{Epilogue, Packed, WeightGradient, product};
 use crate::engine::pool::Buffer;
 use crate::engine::rows::{PASS, drop_row};
 
@@ -31,12 +31,16 @@ pub(crate) fn forward(
         .enumerate()
         .with_max_len(1)
         .for_each(|(i, (x, y))| {
-            let finish = if relu {
-                Finish::Relu(bias, dropout, (i * rows) as u64)
+            let epilogue = if relu {
+                Epilogue::Relu {
+                    bias,
+                    dropout,
+                    first_row: (i * rows) as u64,
+                }
             } else {
-                Finish::Bias(bias)
+                Epilogue::Bias(bias)
             };
-            product(x.len() / inputs, x, packed, finish, y);
+            product(x.len() / inputs, x, packed, epilogue, y);
         });
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn backward(
             .zip(dx.par_chunks_mut(rows * inputs))
             .with_max_len(1)
             .for_each(|(dy, dx)| {
-                product(dy.len() / outputs, dy, &packed, Finish::Plain, dx);
+                product(dy.len() / outputs, dy, &packed, Epilogue::Plain, dx);
             });
     }
     dw.par_chunks_mut(PASS).for_each(|dw| dw.fill(0.0));

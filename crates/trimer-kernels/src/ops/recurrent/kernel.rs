@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::{CellKind, Shape};
-use crate::engine::gemm::{Finish, Packed, WeightGradient, product};
+use crate::engine::gemm::{Epilogue, Packed, WeightGradient, product};
 use crate::engine::pool::Buffer;
 use crate::engine::simd::columns::{WIDTH, columns, load, sigmoid, store, tanh};
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
@@ -126,7 +126,7 @@ impl ForwardTask<'_> {
             if (0..n).all(|s| is_pad(self.pad, s * self.time + self.t)) {
                 continue;
             }
-            product(n, self.h, packed, Finish::Bias(bias), self.z);
+            product(n, self.h, packed, Epilogue::Bias(bias), self.z);
             match shape.kind {
                 CellKind::Lstm => with_simd(LstmForward(self)),
                 CellKind::Gru => with_simd(GruForward(self)),
@@ -333,7 +333,7 @@ impl BackwardTask<'_> {
                 CellKind::Lstm => with_simd(LstmBackward(self)),
                 CellKind::Gru => with_simd(GruBackward(self)),
             }
-            product(n, self.step, packed, Finish::Plain, self.through);
+            product(n, self.step, packed, Epilogue::Plain, self.through);
             for s in 0..n {
                 if !is_pad(self.pad, s * self.time + self.t) {
                     let through = &self.through[s * d..][..d];

@@ -5,7 +5,7 @@ use std::f32::consts::{FRAC_PI_2, PI};
 use rayon::prelude::*;
 
 use super::{Block, Layout};
-use crate::engine::gemm::{Finish, Packed, product};
+use crate::engine::gemm::{Epilogue, Packed, product};
 use crate::engine::pool::Buffer;
 use crate::engine::rows::dot;
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
@@ -99,72 +99,25 @@ fn row(x: &[f32], node: usize, width: usize) -> &[f32] {
 /// Writes the scaled weights of all links between nodes `x` of `d` features.
 pub(crate) fn links(layout: &Layout, x: &[f32], d: usize, out: &mut [f32]) -> Saved {
     let nodes = layout.nodes();
-    let (mut unit, mut inverse) = (Buffer::take(x.len()), Buffer::take(nodes));
-    layout
-        .rows_mut(&mut unit, d)
-        .into_par_iter()
-        .zip(layout.rows_mut(&mut inverse, 1))
-        .zip(&layout.blocks)
-        .for_each(|((unit, inverse), block)| {
-            let x = block.rows(x, d).chunks(d);
-            for ((x, unit), inverse) in x.zip(unit.chunks_mut(d)).zip(inverse) {
-                *inverse = (dot(x, x) + TINY).sqrt().recip();
-                for (unit, x) in unit.iter_mut().zip(x) {
-                    *unit = x * *inverse;
-                }
-            }
-        });
-    let (mut cosines, mut weights) = (Buffer::take(out.len()), Buffer::take(out.len()));
-    let mut scale = Buffer::zeros(nodes);
-    let (within_cosines, across_cosines) = cosines.split_at_mut(layout.within);
-    let (within_weights, across_weights) = weights.split_at_mut(layout.within);
-    across_cosines
-        .par_iter_mut()
-        .enumerate()
-        .with_min_len(256)
-        .for_each(|(i, cosine)| {
-            let (step, node) = (i / nodes + 1, i % nodes);
-            let other = layout.ahead(node, step);
-            *cosine = dot(row(&unit, node, d), row(&unit, other, d));
-        });
-    with_simd(Similarity {
-        cosines: across_cosines,
-        factor: layout.across_weight,
-        weights: across_weights,
-    });
-    let across = across_weights.chunks(nodes.max(1)).collect::<Vec<_>>();
-    layout
-        .within_mut(within_cosines)
-        .into_par_iter()
-        .zip(layout.within_mut(within_weights))
-        .zip(layout.rows_mut(&mut scale, 1))
-        .zip(&layout.blocks)
-        .with_max_len(1)
-        .for_each(|(((cosines, weights), scale), block)| {
-            let (unit, n) = (block.rows(&unit, d), block.length);
-            let turned = Packed::transposed(unit, n, d);
-            product(n, unit, &turned, Finish::Plain, cosines);
-            // A node has its own direction exactly; rounding there would be magnified by the slope of the arc cosine.
-            cosines.iter_mut().step_by(n + 1).for_each(|c| *c = 1.0);
-            with_simd(Similarity {
-                cosines,
-                factor: 1.0,
-                weights,
-            });
-            for ((weights, scale), node) in weights.chunks(n).zip(scale).zip(block.nodes()) {
-                let within: f32 = weights.iter().sum();
-                let degree = across.iter().fold(within, |sum, a| sum + a[node]);
-                *scale = degree.sqrt().recip();
-            }
-        });
+    let mut saved = Saved {
+        unit: Buffer::take(x.len()),
+        inverse: Buffer::take(nodes),
+        cosines: Buffer::take(out.len()),
+        weights: Buffer::take(out.len()),
+        scale: Buffer::zeros(nodes),
+    };
+    saved.normalise(layout, x, d);
+    saved.weigh_across(layout, d);
+    saved.weigh_within(layout, d);
+    let Saved { weights, scale, .. } = &saved;
     let (within_out, across_out) = out.split_at_mut(layout.within);
     layout
         .within_mut(within_out)
         .into_par_iter()
-        .zip(layout.within(&weights))
+        .zip(layout.within(weights))
         .zip(&layout.blocks)
         .for_each(|((out, weights), block)| {
-            let scales = block.rows(&scale, 1);
+            let scales = block.rows(scale, 1);
             let lines = out
                 .chunks_mut(block.length)
                 .zip(weights.chunks(block.length));
@@ -183,12 +136,112 @@ pub(crate) fn links(layout: &Layout, x: &[f32], d: usize, out: &mut [f32]) -> Sa
         let (step, node) = (i / nodes + 1, i % nodes);
         *out = weight * (scale[node] * scale[layout.ahead(node, step)]);
     }
-    Saved {
-        unit,
-        inverse,
-        cosines,
-        weights,
-        scale,
+    saved
+}
+
+impl Saved {
+    /// Nodes of length one.
+    fn normalise(&mut self, layout: &Layout, x: &[f32], d: usize) {
+        layout
+            .rows_mut(&mut self.unit, d)
+            .into_par_iter()
+            .zip(layout.rows_mut(&mut self.inverse, 1))
+            .zip(&layout.blocks)
+            .for_each(|((unit, inverse), block)| {
+                let x = block.rows(x, d).chunks(d);
+                for ((x, unit), inverse) in x.zip(unit.chunks_mut(d)).zip(inverse) {
+                    *inverse = (dot(x, x) + TINY).sqrt().recip();
+                    for (unit, x) in unit.iter_mut().zip(x) {
+                        *unit = x * *inverse;
+                    }
+                }
+            });
+    }
+
+    /// Cosines and weights of the links between modalities.
+    fn weigh_across(&mut self, layout: &Layout, d: usize) {
+        let (nodes, unit) = (layout.nodes(), &self.unit);
+        let cosines = &mut self.cosines[layout.within..];
+        cosines
+            .par_iter_mut()
+            .enumerate()
+            .with_min_len(256)
+            .for_each(|(i, cosine)| {
+                let (step, node) = (i / nodes + 1, i % nodes);
+                let other = layout.ahead(node, step);
+                *cosine = dot(row(unit, node, d), row(unit, other, d));
+            });
+        with_simd(Similarity {
+            cosines,
+            factor: layout.across_weight,
+            weights: &mut self.weights[layout.within..],
+        });
+    }
+
+    /// Cosines and weights of the links within blocks, and the scale of each node.
+    fn weigh_within(&mut self, layout: &Layout, d: usize) {
+        let unit = &self.unit;
+        let (within_weights, across_weights) = self.weights.split_at_mut(layout.within);
+        let across: Vec<_> = across_weights.chunks(layout.nodes().max(1)).collect();
+        layout
+            .within_mut(&mut self.cosines[..layout.within])
+            .into_par_iter()
+            .zip(layout.within_mut(within_weights))
+            .zip(layout.rows_mut(&mut self.scale, 1))
+            .zip(&layout.blocks)
+            .with_max_len(1)
+            .for_each(|(((cosines, weights), scale), block)| {
+                let (unit, n) = (block.rows(unit, d), block.length);
+                let turned = Packed::transposed(unit, n, d);
+                product(n, unit, &turned, Epilogue::Plain, cosines);
+                // A node has its own direction exactly; rounding there would be magnified by the slope of the arc
+                // cosine.
+                cosines.iter_mut().step_by(n + 1).for_each(|c| *c = 1.0);
+                with_simd(Similarity {
+                    cosines,
+                    factor: 1.0,
+                    weights,
+                });
+                for ((weights, scale), node) in weights.chunks(n).zip(scale).zip(block.nodes()) {
+                    let within: f32 = weights.iter().sum();
+                    let degree = across.iter().fold(within, |sum, a| sum + a[node]);
+                    *scale = degree.sqrt().recip();
+                }
+            });
+    }
+
+    /// Writes what the sum of each node's weights gets, through its scale.
+    fn sums_backward(&self, layout: &Layout, dout: &[f32], sums: &mut [f32]) {
+        let Self { weights, scale, .. } = self;
+        let (weights_across, dout_across) = (layout.across(weights), layout.across(dout));
+        layout
+            .rows_mut(sums, 1)
+            .into_par_iter()
+            .zip(layout.within(weights))
+            .zip(layout.within(dout))
+            .zip(&layout.blocks)
+            .for_each(|(((sums, weights), dout), block)| {
+                let (n, scales) = (block.length, block.rows(scale, 1));
+                sums.fill(0.0);
+                for i in 0..n {
+                    let (w, g) = (row(weights, i, n), row(dout, i, n));
+                    let mut own = 0.0;
+                    for j in 0..n {
+                        let slope = w[j] * g[j];
+                        own += slope * scales[j];
+                        sums[j] += slope * scales[i];
+                    }
+                    sums[i] += own;
+                }
+                for (sum, node) in sums.iter_mut().zip(block.nodes()) {
+                    for step in 1..=layout.steps() {
+                        let (w, g) = (weights_across[step - 1], dout_across[step - 1]);
+                        let (to, from) = (layout.ahead(node, step), layout.behind(node, step));
+                        *sum += w[node] * g[node] * scale[to] + w[from] * g[from] * scale[from];
+                    }
+                    *sum *= -0.5 * scale[node].powi(3);
+                }
+            });
     }
 }
 
@@ -204,42 +257,13 @@ pub(crate) fn links_backward(
         unit,
         inverse,
         cosines,
-        weights,
         scale,
+        ..
     } = saved;
-    let weights_across = layout.across(weights);
-    let dout_across = layout.across(dout);
-    // First what the sum of each node's weights gets, through its scale.
     let mut sums = Buffer::take(layout.nodes());
-    layout
-        .rows_mut(&mut sums, 1)
-        .into_par_iter()
-        .zip(layout.within(weights))
-        .zip(layout.within(dout))
-        .zip(&layout.blocks)
-        .for_each(|(((sums, weights), dout), block)| {
-            let (n, scales) = (block.length, block.rows(scale, 1));
-            sums.fill(0.0);
-            for i in 0..n {
-                let (w, g) = (row(weights, i, n), row(dout, i, n));
-                let mut own = 0.0;
-                for j in 0..n {
-                    let slope = w[j] * g[j];
-                    own += slope * scales[j];
-                    sums[j] += slope * scales[i];
-                }
-                sums[i] += own;
-            }
-            for (sum, node) in sums.iter_mut().zip(block.nodes()) {
-                for step in 1..=layout.steps() {
-                    let (w, g) = (weights_across[step - 1], dout_across[step - 1]);
-                    let (to, from) = (layout.ahead(node, step), layout.behind(node, step));
-                    *sum += w[node] * g[node] * scale[to] + w[from] * g[from] * scale[from];
-                }
-                *sum *= -0.5 * scale[node].powi(3);
-            }
-        });
+    saved.sums_backward(layout, dout, &mut sums);
     let (sums, cosines_across) = (&sums[..], layout.across(cosines));
+    let dout_across = layout.across(dout);
     // Of the weight of the link from `node`, `step` modalities on, with respect to its cosine.
     let across = |node: usize, step: usize| {
         let pair = scale[node] * scale[layout.ahead(node, step)];
@@ -265,7 +289,13 @@ pub(crate) fn links_backward(
                 both: &mut both,
             });
             let unit_rows = block.rows(unit, d);
-            product(n, &both, &Packed::plain(unit_rows, n, d), Finish::Plain, dx);
+            product(
+                n,
+                &both,
+                &Packed::plain(unit_rows, n, d),
+                Epilogue::Plain,
+                dx,
+            );
             for (dx, node) in dx.chunks_mut(d).zip(block.nodes()) {
                 for step in 1..=layout.steps() {
                     let from = layout.behind(node, step);
@@ -301,7 +331,7 @@ pub(crate) fn propagate(layout: &Layout, weights: &[f32], h: &[f32], d: usize, o
                 n,
                 weights,
                 &Packed::plain(block.rows(h, d), n, d),
-                Finish::Plain,
+                Epilogue::Plain,
                 out,
             );
             for (out, node) in out.chunks_mut(d).zip(block.nodes()) {
@@ -332,13 +362,13 @@ pub(crate) fn propagate_backward(
         .for_each(|(((dweights, dh), weights), block)| {
             let (n, dout_rows) = (block.length, block.rows(dout, d));
             let turned = Packed::transposed(block.rows(h, d), n, d);
-            product(n, dout_rows, &turned, Finish::Plain, dweights);
+            product(n, dout_rows, &turned, Epilogue::Plain, dweights);
             // Blocks are symmetric.
             product(
                 n,
                 weights,
                 &Packed::plain(dout_rows, n, d),
-                Finish::Plain,
+                Epilogue::Plain,
                 dh,
             );
             for (dh, node) in dh.chunks_mut(d).zip(block.nodes()) {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 pub(crate) use self::backward::backward;
 use crate::engine::dropout_bits::Stream;
-use crate::engine::gemm::{Finish, Packed, product};
+use crate::engine::gemm::{Epilogue, Packed, product};
 use crate::engine::norm::Norm;
 use crate::engine::pool::Buffer;
 use crate::ops::attention::kernel::{Features, FeaturesMut, Sample, Scratch};
@@ -361,7 +361,7 @@ fn forward_task(
         rows,
         &normed,
         &*packed.qkv,
-        Finish::Bias(weights.qkv[1]),
+        Epilogue::Bias(weights.qkv[1]),
         qkv,
     );
     let mut scratch = scratch(shape, task, false);
@@ -430,18 +430,22 @@ impl Step<'_> {
             n,
             attended,
             &*packed.out,
-            Finish::Bias(weights.out[1]),
+            Epilogue::Bias(weights.out[1]),
             branch,
         );
         norm(weights.ln_12, shape).forward(branch, Some(x), middle);
         norm(weights.ln_2, shape).forward(middle, None, normed);
-        let finish = Finish::Relu(weights.fc[1], shape.hidden_dropout, first_row);
-        product(n, normed, &*packed.fc, finish, hidden);
+        let epilogue = Epilogue::Relu {
+            bias: weights.fc[1],
+            dropout: shape.hidden_dropout,
+            first_row,
+        };
+        product(n, normed, &*packed.fc, epilogue, hidden);
         product(
             n,
             hidden,
             &*packed.proj,
-            Finish::Bias(weights.proj[1]),
+            Epilogue::Bias(weights.proj[1]),
             last,
         );
         norm(weights.ln_22, shape).forward(last, Some(middle), y);
