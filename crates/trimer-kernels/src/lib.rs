@@ -1,7 +1,7 @@
-//! Fused CPU operations of Trimer, each beside its plain composition.
+//! Fused CPU operations of Trimer, each with its plain composition.
 //!
 //! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
-//! [`layer_norm()`], [`recurrent()`] and the smaller ones beside them run hand-written kernels with hand-written gradients;
+//! [`layer_norm()`], [`recurrent()`] and the smaller operations run hand-written kernels with hand-written gradients;
 //! on every other backend, and after [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations
 //! (of [`similarity_links`] where the graph is made, since it needs rectangles of blocks). Both forms take the same dropout
 //! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.

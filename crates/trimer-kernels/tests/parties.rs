@@ -155,7 +155,7 @@ fn no_turn_sees_a_later_one() {
     assert_eq!(first_turns(&known), first_turns(&changed));
 }
 
-/// With lengths, the real turns are those of the plain form, and so are gradients that come from them; in any
+/// With lengths, the valid turns are those of the plain form, and so are gradients that come from them; in any
 /// order of the conversations.
 #[test]
 fn padding_costs_nothing_and_changes_nothing() {
@@ -163,12 +163,12 @@ fn padding_costs_nothing_and_changes_nothing() {
     let falling: Vec<usize> = (0..BATCH).map(|i| TIME - i * TIME / BATCH).collect();
     let mixed: Vec<usize> = (0..BATCH).map(|i| (i * 7) % (TIME + 1)).collect();
     for lengths in [falling, mixed] {
-        let real: Vec<f32> = lengths
+        let valid: Vec<f32> = lengths
             .iter()
             .flat_map(|&n| (0..TIME).map(move |t| f32::from(u8::from(t < n))))
-            .flat_map(|real| [real; PARTY])
+            .flat_map(|valid| [valid; PARTY])
             .collect();
-        let weights = wave(real.len(), 2.0, 1.0);
+        let weights = wave(valid.len(), 2.0, 1.0);
         let run = |lengths: Vec<usize>, seen: &[f32]| {
             let leaves: Vec<Tensor<1>> = inputs()
                 .iter()
@@ -189,9 +189,9 @@ fn padding_costs_nothing_and_changes_nothing() {
             (values(out), gradients)
         };
         // The gradient at padding does not count.
-        let (ours, our_gradients) = run(lengths, &vec![1.0; real.len()]);
-        let (plain, plain_gradients) = run(Vec::new(), &real);
-        let plain: Vec<f32> = plain.iter().zip(&real).map(|(y, r)| y * r).collect();
+        let (ours, our_gradients) = run(lengths, &vec![1.0; valid.len()]);
+        let (plain, plain_gradients) = run(Vec::new(), &valid);
+        let plain: Vec<f32> = plain.iter().zip(&valid).map(|(y, r)| y * r).collect();
         assert_close("output", &ours, &plain, 1e-5, 1.0);
         for (i, (ours, plain)) in our_gradients.iter().zip(&plain_gradients).enumerate() {
             assert_close(&format!("gradient {i}"), ours, plain, 1e-4, 1.0);

@@ -30,7 +30,7 @@ pub(crate) fn row_bits(key: [u32; 2], group: u32, threshold: u16) -> u32 {
     bits
 }
 
-/// Where in a network a dropout sits: each place draws independently of the others.
+/// Where in a network a dropout sits: the random bits of each place are independent of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Site {
     /// On the attention weights.

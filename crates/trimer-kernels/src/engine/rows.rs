@@ -45,7 +45,7 @@ impl Kernel for Drop<'_> {
         let y = self.y.as_mut_ptr();
         let (mut at, mut group) = (0, self.group);
         while at < n {
-            let mut bits = s.draws(self.key, group, self.threshold);
+            let mut bits = s.random_bits(self.key, group, self.threshold);
             let end = if n - at < 32 { n } else { at + 32 };
             // SAFETY: `end` is at most the number of values.
             unsafe {

@@ -41,14 +41,14 @@ pub(crate) fn norm(x: &[f64], [gamma, beta]: &[Vec<f64>; 2], eps: f64) -> Vec<f6
         .collect()
 }
 
-/// What [`attention`] is told beside the matrices.
+/// What [`attention`] is told in addition to the matrices.
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) visible: Option<Vec<u32>>,
     pub(crate) causal: Option<i64>,
     pub(crate) dropout: Option<Stream>,
     /// Rows of decisions per head: the keys of the longest sample.
-    pub(crate) draws: usize,
+    pub(crate) dropout_rows: usize,
 }
 
 /// One sample: `q` `[n_queries, d]`, `k` and `v` `[n_keys, d]`.
@@ -78,7 +78,7 @@ pub(crate) fn attention(
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             for (&j, s) in keys.iter().zip(&scores) {
-                let row = ((sample * n_heads + head) * rules.draws + j) as u64;
+                let row = ((sample * n_heads + head) * rules.dropout_rows + j) as u64;
                 let factor = rules.dropout.map_or(1.0, |stream| {
                     let kept = stream.bits(row, (i / 32) as u32) >> (i % 32) & 1 == 1;
                     if kept { f64::from(stream.scale()) } else { 0.0 }

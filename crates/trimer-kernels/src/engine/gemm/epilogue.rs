@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use crate::engine::dropout_bits::Stream;
-use crate::engine::simd::{Simd, each, lesser};
+use crate::engine::simd::{Simd, each, min};
 
 /// The matrix that a product writes: where it begins, and the distance of its rows.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ pub(super) unsafe fn load_row<S: Simd, const NV: usize>(
             each!(v in NV => out[v] = s.load(ptr.add(v * S::LANES)));
         } else {
             each!(v in NV => if v * S::LANES < n {
-                out[v] = s.load_part(ptr.add(v * S::LANES), lesser(n - v * S::LANES, S::LANES));
+                out[v] = s.load_part(ptr.add(v * S::LANES), min(n - v * S::LANES, S::LANES));
             });
         }
     }
@@ -93,7 +93,7 @@ pub(super) unsafe fn store_row<S: Simd, const NV: usize>(
             each!(v in NV => s.store(ptr.add(v * S::LANES), row[v]));
         } else {
             each!(v in NV => if v * S::LANES < n {
-                s.store_part(ptr.add(v * S::LANES), lesser(n - v * S::LANES, S::LANES), row[v]);
+                s.store_part(ptr.add(v * S::LANES), min(n - v * S::LANES, S::LANES), row[v]);
             });
         }
     }
@@ -196,7 +196,7 @@ impl TileEpilogue for Dropped {
                 let col = at.col + v * S::LANES;
                 let within = col % 32;
                 if v == 0 || within == 0 {
-                    bits = s.draws(key, (col / 32) as u32, threshold);
+                    bits = s.random_bits(key, (col / 32) as u32, threshold);
                 }
                 let positive = s.max(s.splat(0.0), s.add(acc[v], y[v]));
                 y[v] = s.keep(bits >> within, s.mul(positive, scale));

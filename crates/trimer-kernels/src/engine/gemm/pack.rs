@@ -1,7 +1,7 @@
 //! Packing of right-hand sides into panels.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use crate::engine::simd::{RawKernel, Simd, each, lesser, transpose, with_simd_raw};
+use crate::engine::simd::{RawKernel, Simd, each, min, transpose, with_simd_raw};
 
 /// Packs rows `k0 .. k0 + k` of `b` (`ldb` apart, `n` columns) into panels.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ impl RawKernel for Pack {
         let mut col = 0;
         let mut dst = self.dst;
         while col < self.n {
-            let n = lesser(self.n - col, width);
+            let n = min(self.n - col, width);
             each!(k in self.k => {
                 // SAFETY: within the matrices promised to `Pack::run`.
                 unsafe {
@@ -82,7 +82,7 @@ impl RawKernel for PackTransposed {
         let mut col = 0;
         let mut dst = self.dst;
         while col < self.n {
-            let n = lesser(self.n - col, width);
+            let n = min(self.n - col, width);
             // SAFETY: within the matrices promised to `PackTransposed::run`.
             unsafe {
                 if n < width {

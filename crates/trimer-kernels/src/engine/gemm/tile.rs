@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use super::epilogue::{Place, TileEpilogue, load_row, store_row};
-use crate::engine::simd::{RawKernel, Simd, each, lesser, with_simd_raw};
+use crate::engine::simd::{RawKernel, Simd, each, min, with_simd_raw};
 
 /// Steps of the reduction done in one go for all rows of a panel, which so stays close while they pass.
 const STEP_K: usize = 512;
@@ -150,13 +150,13 @@ impl<E: TileEpilogue, const AT: bool> Product<E, AT> {
             let mut col = 0;
             let mut b = self.b;
             while col < self.n {
-                let n = lesser(self.n - col, width);
+                let n = min(self.n - col, width);
                 let mut done = 0;
                 loop {
                     let step = Step {
                         n,
                         done,
-                        k: lesser(self.k - done, STEP_K),
+                        k: min(self.k - done, STEP_K),
                     };
                     let mut row = 0;
                     while row < full {

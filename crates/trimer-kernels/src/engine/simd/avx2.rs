@@ -160,7 +160,7 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn draws(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
+    fn random_bits(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
         // SAFETY: see above the impl.
         unsafe {
             let limit = _mm256_set1_epi16(threshold as i16);

@@ -117,7 +117,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_mov_ps(b, bits as u16, a) }
     }
     #[inline(always)]
-    fn draws(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
+    fn random_bits(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
         // SAFETY: see above the impl.
         unsafe {
             let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

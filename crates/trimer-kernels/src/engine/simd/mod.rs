@@ -36,7 +36,7 @@ pub(crate) use each;
 
 /// The smaller of two numbers, sure to be inlined.
 #[inline(always)]
-pub(crate) fn lesser(a: usize, b: usize) -> usize {
+pub(crate) fn min(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
 }
 
@@ -83,8 +83,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn keep(self, bits: u32, v: Self::V) -> Self::V;
     /// `a` in the lanes whose bit is set, `b` in the others.
     fn select(self, bits: u32, a: Self::V, b: Self::V) -> Self::V;
-    /// Thirty-two keep decisions, see [`crate::engine::dropout_bits::Stream::bits`].
-    fn draws(self, key: [u32; 2], group: u32, threshold: u16) -> u32;
+    /// Thirty-two random bits, each set with the probability that a value is kept: see [`crate::engine::dropout_bits::Stream::bits`].
+    fn random_bits(self, key: [u32; 2], group: u32, threshold: u16) -> u32;
     /// Asks for the cache line at `ptr`, which need not be valid, to be brought to the second-level cache.
     #[inline(always)]
     fn prefetch(self, ptr: *const f32) {
@@ -430,23 +430,23 @@ mod tests {
     }
 
     #[derive(Clone, Copy)]
-    struct Draws;
+    struct RandomBits;
 
-    impl Kernel for Draws {
+    impl Kernel for RandomBits {
         type Output = Vec<u32>;
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> Vec<u32> {
             (0..9)
-                .map(|g| s.draws([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000))
+                .map(|g| s.random_bits([0x1234_5678 + g, 0x9abc_def0], g * 77, 20000))
                 .collect()
         }
     }
 
     #[test]
-    fn every_instruction_set_draws_the_same() {
-        let all = with_each_isa(Draws);
-        for (isa, draws) in &all {
-            assert_eq!(draws, &all[0].1, "{isa:?}");
+    fn every_instruction_set_gives_the_same_random_bits() {
+        let all = with_each_isa(RandomBits);
+        for (isa, bits) in &all {
+            assert_eq!(bits, &all[0].1, "{isa:?}");
         }
         for g in 0..9_u32 {
             let stream = crate::engine::dropout_bits::row_bits(

@@ -69,7 +69,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Without the instruction `mul_add` would be a call per lane: two roundings are the lesser evil.
+        // Without the instruction `mul_add` would be a call per lane: two roundings cost less.
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             lanes!(i => a[i].mul_add(b[i], c[i]))
         } else {
@@ -116,7 +116,7 @@ impl Simd for Portable {
         lanes!(i => if bits >> i & 1 == 1 { a[i] } else { b[i] })
     }
     #[inline(always)]
-    fn draws(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
+    fn random_bits(self, key: [u32; 2], group: u32, threshold: u16) -> u32 {
         row_bits(key, group, threshold)
     }
 }

@@ -78,7 +78,7 @@ fn check_attention(
                     visible: Some(keys.collect()),
                     causal,
                     dropout: Stream::new(9, Site::Attention, p),
-                    draws: n_keys,
+                    dropout_rows: n_keys,
                 };
                 let (q, k) = (of(0, n_queries, sample), of(1, n_keys, sample));
                 reference::attention(q, k, of(2, n_keys, sample), d, n_heads, sample, &rules)

@@ -1,6 +1,6 @@
-//! The way back through the recurrence, on plain slices of f32.
+//! The backward pass of the recurrence, on plain slices of f32.
 //!
-//! As on the way forward, a task takes a few conversations through all turns; gradients of weights are large
+//! As in the forward pass, a task takes a few conversations through all turns; gradients of weights are large
 //! products behind the loop.
 
 use std::ops::Deref;
@@ -13,8 +13,8 @@ use crate::engine::gemm::{Epilogue, Packed, WeightGradient, product};
 use crate::engine::pool::Buffer;
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
 
-/// The way back through a gated recurrent unit. `grad` holds the gradient of the new state and gets what goes straight to the old
-/// one; `dx` gets the gradient of the input's part of the gates, `dz` that of the state's part.
+/// The backward pass of a gated recurrent unit. `grad` holds the gradient of the new state and gets what goes straight to
+/// the old one; `dx` gets the gradient of the input's part of the gates, `dz` that of the state's part.
 #[inline(always)]
 fn gru_back(
     d: usize,
@@ -191,7 +191,7 @@ fn pick(x: &[f32], width: usize, rows: &[usize]) -> Buffer {
     out
 }
 
-/// A few conversations on their way back.
+/// The backward pass of a few conversations.
 struct Back<'a> {
     shape: &'a Shape,
     first: usize,

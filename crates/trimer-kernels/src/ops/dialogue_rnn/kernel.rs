@@ -1,4 +1,4 @@
-//! The recurrence on plain slices of f32; [`super::backward`] is the way back.
+//! The recurrence on plain slices of f32; [`super::backward`] is the backward pass.
 //!
 //! Conversations do not depend on one another, so each task takes a few of them through all turns: per turn four small
 //! products, and passes over gates and past states.

@@ -31,7 +31,7 @@ pub struct PartyWeights {
     pub party_bias_hh: Tensor<1>,
 }
 
-/// What hangs on the utterances alone, inputs times weights plus biases.
+/// What depends on the utterances alone, inputs times weights plus biases.
 #[derive(Debug, Clone)]
 pub struct PartyInputs {
     /// Gates of the global state: `[conversation, turn, 3 * d_global]`.

@@ -153,7 +153,7 @@ pub fn lfmim_block(
             attention_dropout: attention,
             hidden_dropout: hidden,
         }),
-        rows: rows.map(|visible| real_rows(&visible, time).into()),
+        rows: rows.map(|visible| valid_rows(&visible, time).into()),
     };
     Tensor::from_dispatch(<Dispatch as LfmimBlockOps>::lfmim_block(
         x.into_dispatch(),
@@ -203,7 +203,7 @@ fn check(weights: &BlockWeights, d: usize, d_ff: usize) {
 }
 
 /// Numbers, over the batch, of the rows that are no padding.
-fn real_rows(visible: &[Vec<u32>], time: usize) -> Vec<usize> {
+fn valid_rows(visible: &[Vec<u32>], time: usize) -> Vec<usize> {
     let samples = visible.iter().enumerate();
     let of = |(i, list): (usize, &Vec<u32>)| -> Vec<usize> {
         list.iter().map(|&j| i * time + j as usize).collect()

@@ -46,7 +46,7 @@ pub fn fuse_streams(inputs: FusionInputs) -> Tensor<3> {
     let mut times = [0; MOST];
     for (time, stream) in times.iter_mut().zip(&inputs.streams) {
         let [b, t, width] = stream.dims();
-        assert_eq!([b, width], [batch, d], "a stream beside `joint`");
+        assert_eq!([b, width], [batch, d], "a stream fused with `joint`");
         *time = t;
     }
     let layout = Layout {

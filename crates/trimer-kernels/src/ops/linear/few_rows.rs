@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::engine::gemm::{Source, Target, overwriting_product};
 use crate::engine::pool::Buffer;
-use crate::engine::simd::{Isa, Kernel, Simd, each, lesser, with_simd};
+use crate::engine::simd::{Isa, Kernel, Simd, each, min, with_simd};
 
 /// Rows up to which a map is one of few rows.
 const ROWS: usize = 32;
@@ -197,7 +197,7 @@ pub(super) fn weight_gradient(dy: &[f32], x: &[f32], dw: &mut [f32], db: &mut [f
         .with_max_len(1)
         .for_each(|(task, dw)| {
             let first = task * GRADIENT_OUTPUTS;
-            let n = lesser(outputs - first, GRADIENT_OUTPUTS);
+            let n = min(outputs - first, GRADIENT_OUTPUTS);
             let (a, b) = (dy[first..].as_ptr(), x.as_ptr());
             // SAFETY: whole panels of `rows` rows, and outputs that this task alone writes.
             unsafe {

@@ -15,7 +15,7 @@ fn rows_per_product(rows: usize) -> usize {
     if rows > 2 * most { most } else { few }
 }
 
-/// `y = finish(x w^T + b)` for a weight that was packed transposed.
+/// `y = epilogue(x w^T + b)` for a weight that was packed transposed.
 pub(crate) fn forward(
     x: &[f32],
     packed: &Packed,

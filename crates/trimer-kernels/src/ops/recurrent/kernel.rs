@@ -293,7 +293,7 @@ pub(super) fn backward(
         .for_each(WeightGradient::run);
 }
 
-/// A few samples on their way back.
+/// The backward pass of a few samples.
 struct BackwardTask<'a> {
     hidden: usize,
     time: usize,

@@ -35,7 +35,7 @@ impl CellKind {
         }
     }
 
-    /// Whether the state has a cell part beside the hidden part.
+    /// Whether the state has a cell part as well as the hidden part.
     pub const fn has_cell(self) -> bool {
         matches!(self, Self::Lstm)
     }
@@ -63,7 +63,7 @@ pub struct RecurrentState {
 pub struct RecurrentOutput {
     /// `[batch, time, d_hidden]`: the hidden state after each step, zero at padding.
     pub states: Tensor<3>,
-    /// The state after the last real step in the direction of travel.
+    /// The state after the last valid step in the direction of travel.
     pub last: RecurrentState,
 }
 
@@ -88,8 +88,8 @@ impl Shape {
 
 /// One direction of one layer over a batch of sequences.
 ///
-/// A padded step leaves the state as it is, so that the last state is that of the last real step, and the reverse
-/// direction sets out from the last real step: what PyTorch does with a packed sequence.
+/// A padded step leaves the state as it is, so that the last state is that of the last valid step, and the reverse
+/// direction sets out from the last valid step: what PyTorch does with a packed sequence.
 ///
 /// # Shapes
 /// - `projected`: `[batch, time, n_gates * d_hidden]`, the inputs times `weight_ih` plus `bias_ih`

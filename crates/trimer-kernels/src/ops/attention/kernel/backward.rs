@@ -3,10 +3,10 @@
 
 use super::head::{
     BLIND, CHUNK, FEATURES, GROUP, Head, KEYS, NV, Parts, Rows, RowsMut, Scratch, causal_bits,
-    copy_row, pack_strips, strip_draws, zero_row,
+    copy_row, pack_strips, strip_random_bits, zero_row,
 };
 use crate::engine::gemm::tile;
-use crate::engine::simd::{RawKernel, Simd, each, lesser, transpose, with_simd_raw};
+use crate::engine::simd::{RawKernel, Simd, each, min, transpose, with_simd_raw};
 
 /// The gradients of [`super::forward::Forward`].
 pub(super) struct Backward<'a> {
@@ -68,7 +68,7 @@ struct Shared {
     dk: *mut f32,
     dv: *mut f32,
     full: usize,
-    /// Decisions for a chunk of keys, see `strip_draws`.
+    /// Decisions for a chunk of keys, see `strip_random_bits`.
     drops: *mut u32,
     /// Weights after dropout, and gradients of scores: a chunk of keys by a group of queries.
     weights: *mut f32,
@@ -135,7 +135,7 @@ impl Shared {
                 let mut sum = s.splat(0.0);
                 let mut c = 0;
                 while c < width {
-                    let n = lesser(width - c, S::LANES);
+                    let n = min(width - c, S::LANES);
                     sum = s.fma(s.load_part(a.add(c), n), s.load_part(b.add(c), n), sum);
                     c += S::LANES;
                 }
@@ -162,7 +162,7 @@ impl Shared {
         unsafe {
             let mut first = 0;
             while first < head.n_queries {
-                let n = lesser(head.n_queries - first, GROUP);
+                let n = min(head.n_queries - first, GROUP);
                 let mut lane = 0;
                 while lane < n {
                     let strip = Strip {
@@ -210,7 +210,7 @@ impl Shared {
         unsafe {
             let mut first = 0;
             while first < head.n_queries {
-                let n = lesser(head.n_queries - first, w);
+                let n = min(head.n_queries - first, w);
                 let row = if n <= S::LANES { S::LANES } else { w };
                 let strip = self.dq.add(first * self.padded);
                 scale_all(s, strip, self.padded * row, scale);
@@ -254,7 +254,7 @@ impl Backward<'_> {
             shared.deltas(s, &head, out, dout);
             let mut from = 0;
             while from < keys {
-                let to = lesser(from + CHUNK, keys);
+                let to = min(from + CHUNK, keys);
                 shared.chunk::<S, KR, CR, DROP>(s, &head, rows, [from, to]);
                 from = to;
             }
@@ -390,7 +390,7 @@ impl Strip<'_> {
         unsafe {
             let bits = if DROP {
                 let drops = self.shared.drops.add(j - self.from);
-                strip_draws(s, *self.shared.drop_keys.add(j), first, threshold, drops)
+                strip_random_bits(s, *self.shared.drop_keys.add(j), first, threshold, drops)
             } else {
                 0
             };

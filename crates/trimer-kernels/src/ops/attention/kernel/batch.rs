@@ -40,7 +40,7 @@ impl Shape {
             causal: self.causal,
             dropout: self.dropout,
             index,
-            draws: self.n_keys,
+            dropout_rows: self.n_keys,
         }
     }
 }

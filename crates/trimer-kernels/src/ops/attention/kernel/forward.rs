@@ -2,10 +2,11 @@
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
 use super::head::{
-    BLIND, FEATURES, Head, KEYS, NV, Parts, RowsMut, Scratch, causal_bits, pack_strips, strip_draws,
+    BLIND, FEATURES, Head, KEYS, NV, Parts, RowsMut, Scratch, causal_bits, pack_strips,
+    strip_random_bits,
 };
 use crate::engine::gemm::tile;
-use crate::engine::simd::{RawKernel, Simd, each, lesser, transpose, with_simd_raw};
+use crate::engine::simd::{RawKernel, Simd, each, min, transpose, with_simd_raw};
 
 /// `out = dropout(softmax(q k^T / sqrt(width))) v` for one head.
 pub(super) struct Forward<'a> {
@@ -53,7 +54,7 @@ struct Shared {
     /// Result of one strip, transposed.
     result: *mut f32,
     drop_keys: *mut [u32; 2],
-    /// Decisions for all keys, see `strip_draws`.
+    /// Decisions for all keys, see `strip_random_bits`.
     drops: *mut u32,
 }
 
@@ -90,7 +91,7 @@ impl Forward<'_> {
             pack_strips(s, head.q, head.n_queries, width, w, factor, shared.q);
             let mut first = 0;
             while first < head.n_queries {
-                let n = lesser(head.n_queries - first, w);
+                let n = min(head.n_queries - first, w);
                 let strip = Strip {
                     head: &head,
                     shared,
@@ -205,7 +206,7 @@ impl Strip<'_> {
             each!(j in head.keys() => {
                 let bits = if DROP {
                     let (key, drops) = (*shared.drop_keys.add(j), shared.drops.add(j));
-                    strip_draws(s, key, first, threshold, drops)
+                    strip_random_bits(s, key, first, threshold, drops)
                 } else {
                     0
                 };

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::engine::dropout_bits::Stream;
 use crate::engine::pool::{Buffer, exact};
-use crate::engine::simd::{Simd, each, lesser, transpose};
+use crate::engine::simd::{Simd, each, min, transpose};
 
 /// Vectors of queries side by side in a strip.
 pub(super) const NV: usize = 2;
@@ -64,7 +64,7 @@ pub(super) struct Head<'a> {
     pub(super) causal: Option<i64>,
     pub(super) dropout: Option<Stream>,
     /// Where its dropout decisions begin.
-    pub(super) first_draw: u64,
+    pub(super) first_dropout_row: u64,
     /// Per query: log2 of the sum of exp2 of scaled scores.
     pub(super) lse: *mut f32,
 }
@@ -113,7 +113,7 @@ impl Head<'_> {
     #[inline(always)]
     pub(super) unsafe fn dropout_keys(&self, dst: *mut [u32; 2]) {
         if let Some(stream) = self.dropout {
-            let first = self.first_draw;
+            let first = self.first_dropout_row;
             // SAFETY: as promised by the caller.
             each!(j in self.keys() => unsafe { *dst.add(j) = stream.row_key(first + self.key(j) as u64) });
         }
@@ -181,7 +181,7 @@ pub(super) unsafe fn pack_strips<S: Simd>(
     unsafe {
         let mut i = 0;
         while i < n {
-            let rows = lesser(n - i, w);
+            let rows = min(n - i, w);
             let dst = dst.add(i * width);
             transpose(s, src.ptr.add(i * src.ld), src.ld, dst, w, rows, width);
             each!(c in width => {
@@ -217,7 +217,7 @@ pub(super) fn causal_bits(first: usize, key: usize, offset: i64) -> u32 {
 /// # Safety
 /// `kept` must be valid, and hold what was written there for the strip before, unless `first` is a multiple of 32.
 #[inline(always)]
-pub(super) unsafe fn strip_draws<S: Simd>(
+pub(super) unsafe fn strip_random_bits<S: Simd>(
     s: S,
     key: [u32; 2],
     first: usize,
@@ -225,12 +225,12 @@ pub(super) unsafe fn strip_draws<S: Simd>(
     kept: *mut u32,
 ) -> u32 {
     if NV * S::LANES >= 32 {
-        return s.draws(key, (first / 32) as u32, threshold);
+        return s.random_bits(key, (first / 32) as u32, threshold);
     }
     // SAFETY: as promised by the caller.
     unsafe {
         if first.is_multiple_of(32) {
-            *kept = s.draws(key, (first / 32) as u32, threshold);
+            *kept = s.random_bits(key, (first / 32) as u32, threshold);
         }
         *kept >> (first % 32)
     }

@@ -124,8 +124,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) dropout: Option<Stream>,
     /// Number of the sample in the batch.
     pub(crate) index: usize,
-    /// Rows of dropout decisions that each head has to itself: the number of keys of the longest sample.
-    pub(crate) draws: usize,
+    /// Rows of random bits that each head has to itself: the number of keys of the longest sample.
+    pub(crate) dropout_rows: usize,
 }
 
 impl<'a> Sample<'a> {
@@ -146,7 +146,7 @@ impl<'a> Sample<'a> {
             visible,
             causal: self.causal,
             dropout: self.dropout,
-            first_draw: ((self.index * self.n_heads + head) * self.draws) as u64,
+            first_dropout_row: ((self.index * self.n_heads + head) * self.dropout_rows) as u64,
             lse,
         }
     }

@@ -35,7 +35,7 @@ fn check_attention(
         causal: rules.causal,
         dropout: rules.dropout,
         index,
-        draws: rules.draws,
+        dropout_rows: rules.dropout_rows,
     };
     let mut out = vec![0.0; n_queries * d];
     let mut lse = vec![0.0; n_queries * n_heads];
@@ -80,7 +80,7 @@ fn attention_of_many_shapes() {
         visible: None,
         causal: None,
         dropout: None,
-        draws: 300,
+        dropout_rows: 300,
     };
     let dropped = Rules {
         dropout: Stream::new(3, Site::Attention, 0.25),
@@ -109,7 +109,7 @@ fn attention_with_masks() {
         visible: None,
         causal: Some(0),
         dropout: None,
-        draws: 300,
+        dropout_rows: 300,
     };
     check_attention(40, 40, 32, 2, &plain, 1);
     check_attention(
@@ -145,7 +145,7 @@ fn attention_with_masks() {
             visible: visible.clone(),
             causal: None,
             dropout,
-            draws: 300,
+            dropout_rows: 300,
         },
         4,
     );
@@ -158,7 +158,7 @@ fn attention_with_masks() {
             visible,
             causal: Some(1),
             dropout,
-            draws: 300,
+            dropout_rows: 300,
         },
         5,
     );
@@ -184,7 +184,7 @@ fn attention_without_any_key_is_zero() {
         causal: None,
         dropout: None,
         index: 0,
-        draws: 6,
+        dropout_rows: 6,
     };
     let (mut out, mut lse) = (vec![1.0; 48], vec![0.0; 12]);
     sample.forward(

@@ -145,7 +145,7 @@ pub(super) fn norm<'a>([gamma, beta]: [&'a [f32]; 2], shape: &Shape) -> Norm<'a>
     }
 }
 
-/// What the backward pass needs of the forward pass, beside input and parameters.
+/// What the backward pass needs of the forward pass, in addition to input and parameters.
 #[derive(Debug)]
 pub(crate) struct Saved {
     qkv: Buffer,
@@ -322,7 +322,7 @@ fn sample<'a>(shape: &'a Shape, index: usize, qkv: &'a [f32]) -> Sample<'a> {
         causal: None,
         dropout: shape.attention_dropout,
         index,
-        draws: shape.samples.longest(),
+        dropout_rows: shape.samples.longest(),
     }
 }
 

@@ -137,7 +137,7 @@ impl<'a> Groups<'a> {
             causal: None,
             dropout: None,
             index: 0,
-            draws: time,
+            dropout_rows: time,
         };
         let mut lse = Buffer::take(heads * time);
         sample.forward(out, &mut lse, &mut sample.scratch(false));

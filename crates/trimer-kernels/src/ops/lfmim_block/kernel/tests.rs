@@ -285,7 +285,7 @@ fn reference_block(shape: &Shape, x: &[f64], w: &Weights<Vec<f64>>) -> Vec<f64> 
             visible: None,
             causal: None,
             dropout: shape.attention_dropout,
-            draws: shape.samples.longest(),
+            dropout_rows: shape.samples.longest(),
         };
         let (q, k, v) = (part(0), part(1), part(2));
         attended.extend(attention(&q, &k, &v, d, shape.n_heads, b, &rules));
