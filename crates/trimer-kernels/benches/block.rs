@@ -6,11 +6,11 @@ mod common;
 use burn::tensor::{Device, Tensor};
 use common::{both, random, short};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
+use trimer_kernels::{LfmimBlockOptions, LfmimBlockWeights, lfmim_block};
 
-fn weights(d: usize, device: &Device) -> BlockWeights {
+fn weights(d: usize, device: &Device) -> LfmimBlockWeights {
     let (w, v) = (|shape| random(shape, device), |n| random([n], device));
-    BlockWeights {
+    LfmimBlockWeights {
         ln_1_weight: v(d),
         ln_1_bias: v(d),
         in_proj_weight: w([3 * d, d]),
@@ -45,14 +45,14 @@ fn blocks(criterion: &mut Criterion) {
         both(
             &mut group,
             &format!("{batch}x{time}x{d_model}"),
-            |device| -> (Tensor<3>, BlockWeights) {
+            |device| -> (Tensor<3>, LfmimBlockWeights) {
                 (
                     random([batch, time, d_model], device),
                     weights(d_model, device),
                 )
             },
             |(x, weights), seed| {
-                let options = BlockOptions::new(n_heads);
+                let options = LfmimBlockOptions::new(n_heads);
                 let options = match seed {
                     Some(seed) => options.with_dropout(0.2, 0.1, seed),
                     None => options,

@@ -2,9 +2,9 @@
 //!
 //! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
 //! [`layer_norm()`], [`recurrent()`] and the smaller operations run hand-written kernels with hand-written gradients;
-//! on every other backend, and after [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations
+//! on every other backend, and after [`set_kernel_path`]`(`[`KernelPath::Plain`]`)`, they are compositions of Burn's own operations
 //! (of [`similarity_links`] where the graph is made, since it needs rectangles of blocks). Both forms take the same dropout
-//! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
+//! decisions ([`DropoutStream`]) on the Flex backend, so that they can be compared with dropout too.
 //!
 //! Three things make the difference on a CPU: buffers that are used again from step to step instead of being taken from
 //! the system (see [`release_pooled`]), attention that never writes its matrix of weights, and biases, activations,
@@ -27,30 +27,28 @@
 
 pub mod backend;
 mod engine;
+mod kernel_path;
 mod ops;
-mod path;
 #[cfg(test)]
 mod testing;
 
+pub use engine::dropout_bits::{DropoutSite, DropoutStream};
 pub use engine::pool::pooled_bytes;
 pub use engine::release_pooled;
 pub use engine::simd::Isa;
 pub use engine::threads::{join, threads, use_other_threads, use_threads};
+pub use kernel_path::{KernelPath, kernel_path, on_cpu, set_kernel_path};
 pub use ops::attention::{AttentionMasks, AttentionOptions, attention};
-pub use ops::concat::side_by_side;
-pub use ops::dialogue_rnn::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+pub use ops::concat::concat;
+pub use ops::dialogue_rnn::{
+    DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, dialogue_rnn,
+};
 pub use ops::dropout::{add_rows_dropout, dropout};
 pub use ops::layer_norm::layer_norm;
-pub use ops::lfmim_block::{BlockOptions, BlockWeights, lfmim_block};
-pub use ops::lfmim_fusion::{FusionInputs, fuse_streams};
+pub use ops::lfmim_block::{LfmimBlockOptions, LfmimBlockWeights, lfmim_block};
+pub use ops::lfmim_fusion::{LfmimFusionInputs, lfmim_fusion};
 pub use ops::linear::{Activation, LinearOptions, linear};
-pub use ops::outer::outer;
+pub use ops::outer::outer_product;
 pub use ops::recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
-pub use ops::sgd::descend;
+pub use ops::sgd::sgd_step;
 pub use ops::similarity_graph::{Links, has_similarity_links, propagate_links, similarity_links};
-pub use path::{Path, on_cpu, path, set_path};
-
-/// Which values a dropout keeps.
-pub mod dropout {
-    pub use crate::engine::dropout_bits::{Site, Stream};
-}

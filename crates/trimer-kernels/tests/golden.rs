@@ -13,8 +13,8 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use trimer_kernels::{
-    AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, attention,
-    layer_norm, lfmim_block, linear,
+    AttentionMasks, AttentionOptions, LfmimBlockOptions, LfmimBlockWeights, LinearOptions,
+    attention, layer_norm, lfmim_block, linear,
 };
 
 use compare::assert_close;
@@ -146,7 +146,7 @@ fn block() {
             let n_heads = case["heads"].as_u64().expect("a number") as usize;
             let vector = |name: &str| fixture.get::<1>(&format!("case{i}.param.{name}"));
             let matrix = |name: &str| fixture.get::<2>(&format!("case{i}.param.{name}"));
-            let weights = BlockWeights {
+            let weights = LfmimBlockWeights {
                 ln_1_weight: vector("ln_1.weight"),
                 ln_1_bias: vector("ln_1.bias"),
                 in_proj_weight: matrix("attn.in_proj_weight"),
@@ -169,7 +169,7 @@ fn block() {
                 x.clone(),
                 weights.clone(),
                 None,
-                &BlockOptions::new(n_heads),
+                &LfmimBlockOptions::new(n_heads),
             );
             fixture.check(&format!("case{i}.output.out"), "output", y.clone());
             let upstream = fixture.get::<3>(&format!("case{i}.input.grad_output"));

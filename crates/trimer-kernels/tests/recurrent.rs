@@ -8,7 +8,7 @@ mod compare;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use trimer_kernels::{CellKind, Path, RecurrentState, recurrent, set_path};
+use trimer_kernels::{CellKind, KernelPath, RecurrentState, recurrent, set_kernel_path};
 
 use compare::{assert_close, assert_finite};
 
@@ -119,9 +119,9 @@ fn fused_and_plain_agree() {
                         reverse,
                     };
                     let inputs = inputs(&case);
-                    set_path(Path::Plain);
+                    set_kernel_path(KernelPath::Plain);
                     let plain = run(&case, &inputs);
-                    set_path(Path::Auto);
+                    set_kernel_path(KernelPath::Auto);
                     let fused = run(&case, &inputs);
                     assert_close(&format!("{case:?}, output"), &fused.0, &plain.0, 1e-5, 0.02);
                     for (i, (a, b)) in fused.1.iter().zip(&plain.1).enumerate() {
@@ -137,7 +137,7 @@ fn fused_and_plain_agree() {
 #[test]
 fn gradients_agree_with_finite_differences() {
     let lock = PATH.lock().unwrap_or_else(PoisonError::into_inner);
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     for kind in [CellKind::Lstm, CellKind::Gru] {
         let case = Case {
             kind,
@@ -183,7 +183,7 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn results_repeat_bit_by_bit() {
     let lock = PATH.lock().unwrap_or_else(PoisonError::into_inner);
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     let case = Case {
         kind: CellKind::Lstm,
         batch: 40,

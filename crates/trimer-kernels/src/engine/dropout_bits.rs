@@ -1,6 +1,6 @@
 //! Dropout without stored masks: every decision is a hash of where it applies.
 //!
-//! A decision depends on the caller's seed, the place in the network (a [`Stream`]), the row and the column, and on
+//! A decision depends on the caller's seed, the place in the network (a [`DropoutStream`]), the row and the column, and on
 //! nothing else: forward and backward agree, and neither the number of threads nor the instruction set matters.
 
 /// Odd multiplier that spreads the counters (2^32 over the golden ratio).
@@ -32,7 +32,7 @@ pub(crate) fn row_bits(key: [u32; 2], group: u32, threshold: u16) -> u32 {
 
 /// Where in a network a dropout sits: the random bits of each place are independent of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Site {
+pub enum DropoutSite {
     /// On the attention weights.
     Attention,
     /// Behind the activation of the feed-forward part.
@@ -47,13 +47,13 @@ pub enum Site {
 
 /// The decisions of one dropout: a probability, and a key from seed and place.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stream {
+pub struct DropoutStream {
     key: u64,
     threshold: u16,
     scale: f32,
 }
 
-impl Stream {
+impl DropoutStream {
     /// The stream of a dropout with probability `p`, or `None` where it drops nothing.
     ///
     /// Decisions have 16 bits, so the probability applied is `round(65536 p) / 65536`; kept values are scaled by
@@ -61,18 +61,18 @@ impl Stream {
     ///
     /// # Panics
     /// If `p` is not in `0..1`.
-    pub fn new(seed: u64, site: Site, p: f64) -> Option<Self> {
+    pub fn new(seed: u64, site: DropoutSite, p: f64) -> Option<Self> {
         assert!(
             (0.0..1.0).contains(&p),
             "dropout probability {p} is not in 0..1"
         );
         let threshold = (p * 65536.0).round().min(65535.0) as u16;
         let site = match site {
-            Site::Attention => 1,
-            Site::Hidden => 2,
-            Site::AttentionResidual => 3,
-            Site::HiddenResidual => 4,
-            Site::Values => 5,
+            DropoutSite::Attention => 1,
+            DropoutSite::Hidden => 2,
+            DropoutSite::AttentionResidual => 3,
+            DropoutSite::HiddenResidual => 4,
+            DropoutSite::Values => 5,
         };
         (threshold > 0).then(|| Self {
             key: mix64(mix64(seed ^ 0x7472_696d_6572) ^ site),
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn keeps_the_stated_share_and_the_mean() {
         for p in [0.1, 0.2, 0.25, 0.5, 0.9] {
-            let stream = Stream::new(7, Site::Attention, p).expect("p > 0");
+            let stream = DropoutStream::new(7, DropoutSite::Attention, p).expect("p > 0");
             let factors = stream.factors(500, 245);
             let n = factors.len() as f64;
             let kept = factors.iter().filter(|&&f| f > 0.0).count() as f64 / n;
@@ -141,10 +141,10 @@ mod tests {
     #[test]
     fn neighbours_in_every_direction_are_uncorrelated() {
         let (rows, cols) = (512_usize, 512_usize);
-        let stream = Stream::new(1, Site::Attention, 0.5).expect("p > 0");
-        let other = Stream::new(2, Site::Attention, 0.5).expect("p > 0");
-        let site = Stream::new(1, Site::Hidden, 0.5).expect("p > 0");
-        let sign = |s: &Stream| -> Vec<f64> {
+        let stream = DropoutStream::new(1, DropoutSite::Attention, 0.5).expect("p > 0");
+        let other = DropoutStream::new(2, DropoutSite::Attention, 0.5).expect("p > 0");
+        let site = DropoutStream::new(1, DropoutSite::Hidden, 0.5).expect("p > 0");
+        let sign = |s: &DropoutStream| -> Vec<f64> {
             s.factors(rows, cols)
                 .iter()
                 .map(|&f| if f > 0.0 { 1.0 } else { -1.0 })
@@ -177,12 +177,12 @@ mod tests {
 
     #[test]
     fn zero_probability_is_no_stream() {
-        assert_eq!(Stream::new(1, Site::Hidden, 0.0), None);
+        assert_eq!(DropoutStream::new(1, DropoutSite::Hidden, 0.0), None);
     }
 
     #[test]
     #[should_panic(expected = "dropout probability 1 is not in 0..1")]
     fn probability_one_is_refused() {
-        let _ = Stream::new(1, Site::Hidden, 1.0);
+        let _ = DropoutStream::new(1, DropoutSite::Hidden, 1.0);
     }
 }

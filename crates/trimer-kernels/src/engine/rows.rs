@@ -1,7 +1,7 @@
 //! What several operations do to rows: dropout in place, sums of products.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use super::dropout_bits::Stream;
+use super::dropout_bits::DropoutStream;
 use super::simd::{Kernel, Simd, with_simd};
 
 /// Values per task of an operation that only passes over its data.
@@ -13,12 +13,12 @@ pub(crate) fn rows_per_pass(d: usize) -> usize {
 }
 
 /// Drops from a whole row.
-pub(crate) fn drop_row(y: &mut [f32], stream: &Stream, row: u64) {
+pub(crate) fn drop_row(y: &mut [f32], stream: &DropoutStream, row: u64) {
     drop_part(y, stream, row, 0);
 }
 
 /// Drops from a part of a row that begins with a group of 32 columns.
-pub(crate) fn drop_part(y: &mut [f32], stream: &Stream, row: u64, group: u32) {
+pub(crate) fn drop_part(y: &mut [f32], stream: &DropoutStream, row: u64, group: u32) {
     with_simd(Drop {
         y,
         key: stream.row_key(row),

@@ -1,6 +1,6 @@
 //! The same mathematics in f64 and in the plainest loops, to test the kernels against.
 
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::testing::compare::{assert_close, assert_finite};
 
 pub(crate) fn random(n: usize, seed: &mut u64, amplitude: f64) -> Vec<f32> {
@@ -46,7 +46,7 @@ pub(crate) fn norm(x: &[f64], [gamma, beta]: &[Vec<f64>; 2], eps: f64) -> Vec<f6
 pub(crate) struct Rules {
     pub(crate) visible: Option<Vec<u32>>,
     pub(crate) causal: Option<i64>,
-    pub(crate) dropout: Option<Stream>,
+    pub(crate) dropout: Option<DropoutStream>,
     /// Rows of decisions per head: the keys of the longest sample.
     pub(crate) dropout_rows: usize,
 }
@@ -120,7 +120,7 @@ pub(crate) fn gru(input: &[f64], state: &[f64], h: &[f64]) -> Vec<f64> {
 /// `x` after a dropout.
 pub(crate) fn dropped(
     mut x: Vec<f64>,
-    stream: Option<Stream>,
+    stream: Option<DropoutStream>,
     rows: usize,
     columns: usize,
 ) -> Vec<f64> {

@@ -32,7 +32,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
-use trimer_kernels::{FusionInputs, fuse_streams, join, on_cpu};
+use trimer_kernels::{LfmimFusionInputs, join, lfmim_fusion, on_cpu};
 
 static INFO: ModelInfo = ModelInfo {
     id: "lfmim",
@@ -521,7 +521,7 @@ impl Lfmim {
                 (ones.clone(), ones)
             }
         };
-        fuse_streams(FusionInputs {
+        lfmim_fusion(LfmimFusionInputs {
             joint,
             streams: streams.iter().map(|s| s.state.clone()).collect(),
             stream_weights,

@@ -1,7 +1,7 @@
 //! What happens to a finished tile on its way to memory.
 #![expect(unsafe_code, reason = "the kernels work on raw pointers")]
 
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::simd::{Simd, each, min};
 
 /// The matrix that a product writes: where it begins, and the distance of its rows.
@@ -175,7 +175,7 @@ impl TileEpilogue for Rectified {
 pub(super) struct Dropped {
     pub(super) bias: *const f32,
     pub(super) target: Target,
-    pub(super) stream: Stream,
+    pub(super) stream: DropoutStream,
     pub(super) first_row: u64,
 }
 

@@ -17,7 +17,7 @@ use self::pack::{Pack, PackTransposed};
 use self::tile::Product;
 pub(crate) use self::tile::tile;
 pub(crate) use self::weight_gradient::WeightGradient;
-use super::dropout_bits::Stream;
+use super::dropout_bits::DropoutStream;
 use super::pool::Buffer;
 use super::simd::Isa;
 
@@ -141,7 +141,7 @@ pub(crate) enum Epilogue<'a> {
     /// A bias is added, negative values become zero, and dropout may follow.
     Relu {
         bias: &'a [f32],
-        dropout: Option<Stream>,
+        dropout: Option<DropoutStream>,
         /// Number of the first row in the numbering of the dropout.
         first_row: u64,
     },

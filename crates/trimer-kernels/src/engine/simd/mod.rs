@@ -83,7 +83,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn keep(self, bits: u32, v: Self::V) -> Self::V;
     /// `a` in the lanes whose bit is set, `b` in the others.
     fn select(self, bits: u32, a: Self::V, b: Self::V) -> Self::V;
-    /// Thirty-two random bits, each set with the probability that a value is kept: see [`crate::engine::dropout_bits::Stream::bits`].
+    /// Thirty-two random bits, each set with the probability that a value is kept: see [`crate::engine::dropout_bits::DropoutStream::bits`].
     fn random_bits(self, key: [u32; 2], group: u32, threshold: u16) -> u32;
     /// Asks for the cache line at `ptr`, which need not be valid, to be brought to the second-level cache.
     #[inline(always)]

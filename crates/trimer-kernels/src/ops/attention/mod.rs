@@ -13,9 +13,9 @@ use burn::tensor::{Bool, Tensor};
 
 use self::kernel::batch::Shape;
 use self::op::{AttentionOps, Call};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
+use crate::kernel_path::fused;
 use crate::ops::mask::visible_keys;
-use crate::path::fused;
 
 /// Options of [`attention()`].
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,7 @@ pub fn attention(
     }
     let dropout = options
         .seed
-        .and_then(|seed| Stream::new(seed, Site::Attention, options.p));
+        .and_then(|seed| DropoutStream::new(seed, DropoutSite::Attention, options.p));
     if let Some(bias) = &masks.score_bias {
         assert_eq!(
             bias.dims(),

@@ -4,7 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 
 use super::{AttentionMasks, AttentionOptions};
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::ops::dropout::plain::{factors, source};
 
 /// Which weights of an attention are dropped.
@@ -14,7 +14,7 @@ use crate::ops::dropout::plain::{factors, source};
 )]
 pub(crate) enum Dropped<'a> {
     /// Those that the stream says.
-    By(&'a Stream),
+    By(&'a DropoutStream),
     /// Factors, `[batch, heads, n_queries, n_keys]`.
     These(Tensor<4>),
 }
@@ -25,7 +25,7 @@ pub(crate) fn attention(
     v: Tensor<3>,
     masks: AttentionMasks,
     options: &AttentionOptions,
-    stream: Option<&Stream>,
+    stream: Option<&DropoutStream>,
 ) -> Tensor<3> {
     attention_dropping(q, k, v, masks, options, stream.map(Dropped::By))
 }

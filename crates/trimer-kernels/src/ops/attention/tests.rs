@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::{AttentionMasks, AttentionOptions, attention};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::testing::gradients::check;
 use crate::testing::reference::{self, Rules};
 
@@ -77,7 +77,7 @@ fn check_attention(
                 let rules = Rules {
                     visible: Some(keys.collect()),
                     causal,
-                    dropout: Stream::new(9, Site::Attention, p),
+                    dropout: DropoutStream::new(9, DropoutSite::Attention, p),
                     dropout_rows: n_keys,
                 };
                 let (q, k) = (of(0, n_queries, sample), of(1, n_keys, sample));

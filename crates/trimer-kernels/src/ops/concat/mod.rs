@@ -10,7 +10,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use self::op::ConcatOps;
-use crate::path::fused;
+use crate::kernel_path::fused;
 
 /// The rows of `left` and `right` beside one another; with several `sets` of rows, one set below the other, those of all
 /// sets beside one another as well: `[l_1 r_1 l_2 r_2 ..]`.
@@ -21,7 +21,7 @@ use crate::path::fused;
 ///
 /// # Panics
 /// If the rows differ in number, or are no whole number of sets.
-pub fn side_by_side(left: Tensor<2>, right: Tensor<2>, sets: usize) -> Tensor<2> {
+pub fn concat(left: Tensor<2>, right: Tensor<2>, sets: usize) -> Tensor<2> {
     let ([rows, _], [others, _]) = (left.dims(), right.dims());
     assert_eq!(rows, others, "rows side by side");
     assert!(
@@ -30,9 +30,9 @@ pub fn side_by_side(left: Tensor<2>, right: Tensor<2>, sets: usize) -> Tensor<2>
     );
     let empty = left.shape().num_elements() == 0 || right.shape().num_elements() == 0;
     if !fused(&left) || !fused(&right) || empty {
-        return plain::side_by_side(left, right, sets);
+        return plain::concat(left, right, sets);
     }
-    Tensor::from_dispatch(<Dispatch as ConcatOps>::fused_side_by_side(
+    Tensor::from_dispatch(<Dispatch as ConcatOps>::fused_concat(
         left.into_dispatch(),
         right.into_dispatch(),
         sets,

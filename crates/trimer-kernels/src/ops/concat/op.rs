@@ -16,8 +16,8 @@ use crate::engine::tensors::{contiguous, tensor, values};
 /// The fused concatenation.
 #[backend_extension(Flex, Autodiff)]
 pub trait ConcatOps: Backend {
-    /// See [`crate::side_by_side()`].
-    fn fused_side_by_side(
+    /// See [`crate::concat()`].
+    fn fused_concat(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,
         sets: usize,
@@ -25,13 +25,13 @@ pub trait ConcatOps: Backend {
 }
 
 impl ConcatOps for Flex {
-    fn fused_side_by_side(left: FlexTensor, right: FlexTensor, sets: usize) -> FlexTensor {
+    fn fused_concat(left: FlexTensor, right: FlexTensor, sets: usize) -> FlexTensor {
         run(&[left, right].map(contiguous), sets)
     }
 }
 
 impl<C: CheckpointStrategy> ConcatOps for Autodiff<Flex, C> {
-    fn fused_side_by_side(
+    fn fused_concat(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,
         sets: usize,
@@ -39,7 +39,7 @@ impl<C: CheckpointStrategy> ConcatOps for Autodiff<Flex, C> {
         let nodes = [left.node(), right.node()];
         let parts = [left, right].map(|t| contiguous(t.into_primitive()));
         let out = run(&parts, sets);
-        match SideBySideBackward
+        match ConcatBackward
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
@@ -69,9 +69,9 @@ struct State {
 }
 
 #[derive(Debug)]
-struct SideBySideBackward;
+struct ConcatBackward;
 
-impl Backward<Flex, 2> for SideBySideBackward {
+impl Backward<Flex, 2> for ConcatBackward {
     type State = State;
 
     fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {

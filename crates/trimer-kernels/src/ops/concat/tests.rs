@@ -1,17 +1,17 @@
 //! Concatenations through Burn's interface.
 
-use super::side_by_side;
+use super::concat;
 use crate::testing::gradients::check;
 
 #[test]
-fn matrices_side_by_side() {
+fn concatenations() {
     for (n, a, b, sets) in [(1, 1, 1, 1), (7, 3, 5, 1), (245, 4, 2, 3), (2, 90, 70, 2)] {
         check(
             &format!("{sets} sets of {n} rows, {a} and {b} columns"),
             &[(sets * n * a, 1.0), (sets * n * b, 1.0)],
             |x| {
                 let left = x[0].clone().reshape([sets * n, a]);
-                side_by_side(left, x[1].clone().reshape([sets * n, b]), sets)
+                concat(left, x[1].clone().reshape([sets * n, b]), sets)
             },
             |x| {
                 let rows = (0..n).flat_map(|i| (0..sets).map(move |set| set * n + i));

@@ -55,15 +55,15 @@ pub(super) fn backward(
     dout: &[f32],
     gradients: [&mut [f32]; N_INPUTS],
 ) {
-    let [_, _, query, g_party, g_hh, _, p_context, p_hh, _] = inputs;
+    let [_, _, query, g_speaker, g_hh, _, p_context, p_hh, _] = inputs;
     let [dinto_g, dinto_p, dquery, weights @ ..] = gradients;
-    let (g, p, time) = (shape.global, shape.party, shape.time);
+    let (g, p, time) = (shape.global, shape.speaker, shape.time);
     let rows = shape.batch * time;
     let packed = PackedWeights {
-        global_from_party: Packed::plain(g_party, 3 * g, p),
+        global_from_speaker: Packed::plain(g_speaker, 3 * g, p),
         global_hh: Packed::plain(g_hh, 3 * g, g),
-        party_from_context: Packed::plain(p_context, 3 * p, g),
-        party_hh: Packed::plain(p_hh, 3 * p, p),
+        speaker_from_context: Packed::plain(p_context, 3 * p, g),
+        speaker_hh: Packed::plain(p_hh, 3 * p, p),
     };
     let mut dg_z = Buffer::take(rows * 3 * g);
     let mut dp_z = Buffer::take(rows * 3 * p);
@@ -85,7 +85,7 @@ pub(super) fn backward(
                 t: 0,
                 query: part(query, i, time * g),
                 g_gates: part(&saved.global_gates, i, time * 4 * g),
-                p_gates: part(&saved.party_gates, i, time * 4 * p),
+                p_gates: part(&saved.speaker_gates, i, time * 4 * p),
                 states: part(&saved.states, i, time * g),
                 before: part(&saved.states_before, i, time * g),
                 own: part(&saved.own, i, time * p),
@@ -98,7 +98,7 @@ pub(super) fn backward(
                 dout: &mut part(dout, i, time * p).to_vec(),
                 dstates: &mut Buffer::zeros(n * time * g),
                 dweights: &mut Buffer::zeros(time),
-                row_party: &mut Buffer::zeros(n * p),
+                row_speaker: &mut Buffer::zeros(n * p),
                 row_global: &mut Buffer::zeros(n * g),
                 row_context: &mut Buffer::zeros(n * g),
                 x: &mut Buffer::take(n * 3 * g.max(p)),
@@ -131,8 +131,8 @@ fn weight_gradients(
     gates: &GateGradients<'_>,
     gradients: [&mut [f32]; 6],
 ) {
-    let [dg_party, dg_hh, dg_bias, dp_context, dp_hh, dp_bias] = gradients;
-    let (g, p) = (shape.global, shape.party);
+    let [dg_speaker, dg_hh, dg_bias, dp_context, dp_hh, dp_bias] = gradients;
+    let (g, p) = (shape.global, shape.speaker);
     // What reads the utterance alone is applied before the recurrence, and so is its bias.
     let (mut unused_g, mut unused_p) = (vec![0.0; 3 * g], vec![0.0; 3 * p]);
     // Padding would add zeros to the sums.
@@ -147,7 +147,7 @@ fn weight_gradients(
     let dp_z = Rows::of(gates.dp_z, 3 * p, valid.as_deref());
     let mut tasks = Vec::new();
     let mut add = |dy, x, dw, db| tasks.extend(WeightGradient::tasks(rows, dy, x, dw, db));
-    add(&dinto_g, &own, dg_party, &mut unused_g);
+    add(&dinto_g, &own, dg_speaker, &mut unused_g);
     add(&dg_z, &before, dg_hh, dg_bias);
     add(&dinto_p, &context, dp_context, &mut unused_p);
     add(&dp_z, &own, dp_hh, dp_bias);
@@ -215,7 +215,7 @@ struct Back<'a> {
     dstates: &'a mut [f32],
     dweights: &'a mut [f32],
     /// Gradient of the speaker's state before the turn.
-    row_party: &'a mut [f32],
+    row_speaker: &'a mut [f32],
     row_global: &'a mut [f32],
     row_context: &'a mut [f32],
     x: &'a mut [f32],
@@ -227,7 +227,7 @@ impl Back<'_> {
     /// Turn by turn from the last, with the conversations that reach so far.
     fn run(mut self, packed: &PackedWeights) {
         let (shape, all) = (self.shape, self.n);
-        let (g, p) = (shape.global, shape.party);
+        let (g, p) = (shape.global, shape.speaker);
         shape.clear_padding(self.dout, self.first, p);
         for t in (0..shape.time).rev() {
             let n = shape.active(self.first, all, t);
@@ -235,14 +235,14 @@ impl Back<'_> {
                 continue;
             }
             (self.t, self.n) = (t, n);
-            with_simd(PartyBack(&mut self));
+            with_simd(SpeakerBack(&mut self));
             let (x, context) = (&self.x[..n * 3 * p], &mut self.row_context[..n * g]);
-            product(n, x, &packed.party_from_context, Epilogue::Plain, context);
+            product(n, x, &packed.speaker_from_context, Epilogue::Plain, context);
             let (z, through) = (&self.z[..n * 3 * p], &mut self.through[..n * p]);
-            product(n, z, &packed.party_hh, Epilogue::Plain, through);
+            product(n, z, &packed.speaker_hh, Epilogue::Plain, through);
             with_simd(GlobalBack(&mut self));
             let (x, through) = (&self.x[..n * 3 * g], &mut self.through[..n * p]);
-            product(n, x, &packed.global_from_party, Epilogue::Plain, through);
+            product(n, x, &packed.global_from_speaker, Epilogue::Plain, through);
             with_simd(OwnBack(&mut self));
             let (z, through) = (&self.z[..n * 3 * g], &mut self.through[..n * g]);
             product(n, z, &packed.global_hh, Epilogue::Plain, through);
@@ -251,21 +251,21 @@ impl Back<'_> {
     }
 }
 
-struct PartyBack<'a, 'b>(&'a mut Back<'b>);
+struct SpeakerBack<'a, 'b>(&'a mut Back<'b>);
 
-impl Kernel for PartyBack<'_, '_> {
+impl Kernel for SpeakerBack<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let task = self.0;
-        let (d, time) = (task.shape.party, task.shape.time);
+        let (d, time) = (task.shape.speaker, task.shape.time);
         each!(s in task.n => {
             let at = s * time + task.t;
-            let grad = &mut task.row_party[s * d..][..d];
+            let grad = &mut task.row_speaker[s * d..][..d];
             grad.copy_from_slice(&task.dout[at * d..][..d]);
             let place = (task.first + s) * time + task.t;
-            if let Some(mask) = mask_row(task.shape.options.party_mask.as_ref(), place, d) {
+            if let Some(mask) = mask_row(task.shape.options.speaker_mask.as_ref(), place, d) {
                 each!(j in d => grad[j] *= mask[j]);
             }
             let x = &mut task.x[s * 3 * d..][..3 * d];
@@ -287,10 +287,15 @@ impl Kernel for GlobalBack<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let task = self.0;
-        let (g, p, time, t) = (task.shape.global, task.shape.party, task.shape.time, task.t);
+        let (g, p, time, t) = (
+            task.shape.global,
+            task.shape.speaker,
+            task.shape.time,
+            task.t,
+        );
         each!(s in task.n => {
             let at = s * time + t;
-            add(&mut task.row_party[s * p..][..p], &task.through[s * p..][..p]);
+            add(&mut task.row_speaker[s * p..][..p], &task.through[s * p..][..p]);
             let dcontext = &task.row_context[s * g..][..g];
             let weights = &task.weights[at * time..][..t];
             let past = &task.states[s * time * g..][..t * g];
@@ -333,11 +338,11 @@ impl Kernel for OwnBack<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let task = self.0;
-        let (p, time) = (task.shape.party, task.shape.time);
+        let (p, time) = (task.shape.speaker, task.shape.time);
         each!(s in task.n => {
             if let Some(before) = task.shape.options.before[(task.first + s) * time + task.t] {
                 let dout = &mut task.dout[(s * time + before) * p..][..p];
-                add(dout, &task.row_party[s * p..][..p]);
+                add(dout, &task.row_speaker[s * p..][..p]);
                 add(dout, &task.through[s * p..][..p]);
             }
         });

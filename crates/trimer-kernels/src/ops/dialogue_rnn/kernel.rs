@@ -16,7 +16,7 @@ pub(super) const SAMPLES: usize = 16;
 /// Sums that a dot product keeps side by side.
 const LANES: usize = 16;
 
-/// Inputs in the order of [`super::PartyInputs`] and [`super::PartyWeights`].
+/// Inputs in the order of [`super::DialogueRnnInputs`] and [`super::DialogueRnnWeights`].
 pub(super) const N_INPUTS: usize = 9;
 
 /// What the backward pass needs of the forward pass. `[batch, time, ..]` each.
@@ -24,13 +24,13 @@ pub(super) const N_INPUTS: usize = 9;
 pub(super) struct Saved {
     /// `4 * global`: three gates, and what the state gave to the third.
     pub(super) global_gates: Buffer,
-    /// `4 * party`.
-    pub(super) party_gates: Buffer,
+    /// `4 * speaker`.
+    pub(super) speaker_gates: Buffer,
     /// `global`: the state after each turn, mask included.
     pub(super) states: Buffer,
     /// `global`: the state before each turn.
     pub(super) states_before: Buffer,
-    /// `party`: the speaker's state before each turn.
+    /// `speaker`: the speaker's state before each turn.
     pub(super) own: Buffer,
     /// `global`.
     pub(super) context: Buffer,
@@ -50,10 +50,10 @@ pub(super) fn mask_row(mask: Option<&Vec<f32>>, at: usize, d: usize) -> Option<&
 
 impl Saved {
     fn take(shape: &Shape) -> Self {
-        let (g, p, rows) = (shape.global, shape.party, shape.batch * shape.time);
+        let (g, p, rows) = (shape.global, shape.speaker, shape.batch * shape.time);
         Self {
             global_gates: Buffer::take(rows * 4 * g),
-            party_gates: Buffer::take(rows * 4 * p),
+            speaker_gates: Buffer::take(rows * 4 * p),
             states: Buffer::take(rows * g),
             states_before: Buffer::take(rows * g),
             own: Buffer::take(rows * p),
@@ -65,17 +65,17 @@ impl Saved {
 
 /// The weights as right-hand sides of products.
 pub(super) struct PackedWeights {
-    pub(super) global_from_party: Packed,
+    pub(super) global_from_speaker: Packed,
     pub(super) global_hh: Packed,
-    pub(super) party_from_context: Packed,
-    pub(super) party_hh: Packed,
+    pub(super) speaker_from_context: Packed,
+    pub(super) speaker_hh: Packed,
 }
 
 /// Biases of the products with states.
 #[derive(Clone, Copy)]
 struct Biases<'a> {
     global: &'a [f32],
-    party: &'a [f32],
+    speaker: &'a [f32],
 }
 
 /// Writes the speakers' states into `out`.
@@ -84,29 +84,29 @@ pub(super) fn forward(shape: &Shape, inputs: [&[f32]; N_INPUTS], out: &mut [f32]
         into_g,
         into_p,
         query,
-        g_party,
+        g_speaker,
         g_hh,
         g_bias,
         p_context,
         p_hh,
         p_bias,
     ] = inputs;
-    let (g, p, time) = (shape.global, shape.party, shape.time);
+    let (g, p, time) = (shape.global, shape.speaker, shape.time);
     let mut saved = Saved::take(shape);
     let packed = PackedWeights {
-        global_from_party: Packed::transposed(g_party, 3 * g, p),
+        global_from_speaker: Packed::transposed(g_speaker, 3 * g, p),
         global_hh: Packed::transposed(g_hh, 3 * g, g),
-        party_from_context: Packed::transposed(p_context, 3 * p, g),
-        party_hh: Packed::transposed(p_hh, 3 * p, p),
+        speaker_from_context: Packed::transposed(p_context, 3 * p, g),
+        speaker_hh: Packed::transposed(p_hh, 3 * p, p),
     };
     let biases = Biases {
         global: g_bias,
-        party: p_bias,
+        speaker: p_bias,
     };
     let per = SAMPLES * time;
     out.par_chunks_mut(per * p)
         .zip(saved.global_gates.par_chunks_mut(per * 4 * g))
-        .zip(saved.party_gates.par_chunks_mut(per * 4 * p))
+        .zip(saved.speaker_gates.par_chunks_mut(per * 4 * p))
         .zip(saved.states.par_chunks_mut(per * g))
         .zip(saved.states_before.par_chunks_mut(per * g))
         .zip(saved.own.par_chunks_mut(per * p))
@@ -176,7 +176,7 @@ impl Forward<'_> {
     /// Turn by turn, with the conversations that are still going on.
     fn run(mut self, packed: &PackedWeights, biases: Biases<'_>) {
         let (shape, all) = (self.shape, self.n);
-        let (g, p) = (shape.global, shape.party);
+        let (g, p) = (shape.global, shape.speaker);
         for t in 0..shape.time {
             let n = shape.active(self.first, all, t);
             if n == 0 {
@@ -185,7 +185,7 @@ impl Forward<'_> {
             (self.t, self.n) = (t, n);
             with_simd(Begin(&mut self));
             let (own, x) = (&self.row_own[..n * p], &mut self.x[..n * 3 * g]);
-            product(n, own, &packed.global_from_party, Epilogue::Plain, x);
+            product(n, own, &packed.global_from_speaker, Epilogue::Plain, x);
             let (state, h) = (&self.row_state[..n * g], &mut self.h[..n * 3 * g]);
             product(
                 n,
@@ -196,10 +196,16 @@ impl Forward<'_> {
             );
             with_simd(Global(&mut self));
             let (context, x) = (&self.row_context[..n * g], &mut self.x[..n * 3 * p]);
-            product(n, context, &packed.party_from_context, Epilogue::Plain, x);
+            product(n, context, &packed.speaker_from_context, Epilogue::Plain, x);
             let (own, h) = (&self.row_own[..n * p], &mut self.h[..n * 3 * p]);
-            product(n, own, &packed.party_hh, Epilogue::Bias(biases.party), h);
-            with_simd(Party(&mut self));
+            product(
+                n,
+                own,
+                &packed.speaker_hh,
+                Epilogue::Bias(biases.speaker),
+                h,
+            );
+            with_simd(Speaker(&mut self));
         }
         shape.clear_padding(self.out, self.first, p);
     }
@@ -214,7 +220,12 @@ impl Kernel for Begin<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let task = self.0;
-        let (g, p, time, t) = (task.shape.global, task.shape.party, task.shape.time, task.t);
+        let (g, p, time, t) = (
+            task.shape.global,
+            task.shape.speaker,
+            task.shape.time,
+            task.t,
+        );
         each!(s in task.n => {
             let at = s * time + t;
             let own = &mut task.row_own[s * p..][..p];
@@ -277,15 +288,15 @@ impl Kernel for Global<'_, '_> {
     }
 }
 
-struct Party<'a, 'b>(&'a mut Forward<'b>);
+struct Speaker<'a, 'b>(&'a mut Forward<'b>);
 
-impl Kernel for Party<'_, '_> {
+impl Kernel for Speaker<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let task = self.0;
-        let (d, time) = (task.shape.party, task.shape.time);
+        let (d, time) = (task.shape.speaker, task.shape.time);
         each!(s in task.n => {
             let at = s * time + task.t;
             let state = &mut task.row_own[s * d..][..d];
@@ -298,7 +309,7 @@ impl Kernel for Party<'_, '_> {
                 &mut task.p_gates[at * 4 * d..][..4 * d],
             );
             let place = (task.first + s) * time + task.t;
-            if let Some(mask) = mask_row(task.shape.options.party_mask.as_ref(), place, d) {
+            if let Some(mask) = mask_row(task.shape.options.speaker_mask.as_ref(), place, d) {
                 each!(j in d => state[j] *= mask[j]);
             }
             task.out[at * d..][..d].copy_from_slice(state);

@@ -11,40 +11,40 @@ use std::sync::Arc;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use self::op::{Call, DialogueRnnOps, PartyTensors};
-use crate::path::fused;
+use self::op::{Call, DialogueRnnOps, DialogueRnnTensors};
+use crate::kernel_path::fused;
 
 /// The weights that read a state; what reads the utterance alone is applied before, to all turns at once.
 #[derive(Debug, Clone)]
-pub struct PartyWeights {
-    /// From the speaker's state to the gates of the global state: `[3 * d_global, d_party]`.
-    pub global_from_party: Tensor<2>,
+pub struct DialogueRnnWeights {
+    /// From the speaker's state to the gates of the global state: `[3 * d_global, d_speaker]`.
+    pub global_from_speaker: Tensor<2>,
     /// From the global state to its gates: `[3 * d_global, d_global]`.
     pub global_hh: Tensor<2>,
     /// `[3 * d_global]`.
     pub global_bias_hh: Tensor<1>,
-    /// From the context to the gates of the speaker's state: `[3 * d_party, d_global]`.
-    pub party_from_context: Tensor<2>,
-    /// From the speaker's state to its gates: `[3 * d_party, d_party]`.
-    pub party_hh: Tensor<2>,
-    /// `[3 * d_party]`.
-    pub party_bias_hh: Tensor<1>,
+    /// From the context to the gates of the speaker's state: `[3 * d_speaker, d_global]`.
+    pub speaker_from_context: Tensor<2>,
+    /// From the speaker's state to its gates: `[3 * d_speaker, d_speaker]`.
+    pub speaker_hh: Tensor<2>,
+    /// `[3 * d_speaker]`.
+    pub speaker_bias_hh: Tensor<1>,
 }
 
 /// What depends on the utterances alone, inputs times weights plus biases.
 #[derive(Debug, Clone)]
-pub struct PartyInputs {
+pub struct DialogueRnnInputs {
     /// Gates of the global state: `[conversation, turn, 3 * d_global]`.
     pub global: Tensor<3>,
-    /// Gates of the speaker's state: `[conversation, turn, 3 * d_party]`.
-    pub party: Tensor<3>,
+    /// Gates of the speaker's state: `[conversation, turn, 3 * d_speaker]`.
+    pub speaker: Tensor<3>,
     /// What the utterance asks the past: `[conversation, turn, d_global]`.
     pub query: Tensor<3>,
 }
 
 /// Who speaks, and factors on the new states (dropout).
 #[derive(Debug, Clone, Default)]
-pub struct PartyOptions {
+pub struct DialogueRnnOptions {
     /// `[conversation * turn]`: the turn at which the same speaker spoke before, in the same conversation.
     pub before: Vec<Option<usize>>,
     /// Turns of each conversation; empty = all have every turn. What is behind them costs nothing where the
@@ -52,8 +52,8 @@ pub struct PartyOptions {
     pub lengths: Vec<usize>,
     /// `[conversation * turn * d_global]`, or none.
     pub global_mask: Option<Vec<f32>>,
-    /// `[conversation * turn * d_party]`, or none.
-    pub party_mask: Option<Vec<f32>>,
+    /// `[conversation * turn * d_speaker]`, or none.
+    pub speaker_mask: Option<Vec<f32>>,
 }
 
 /// Sizes and options of one call.
@@ -62,8 +62,8 @@ pub(crate) struct Shape {
     batch: usize,
     time: usize,
     global: usize,
-    party: usize,
-    options: PartyOptions,
+    speaker: usize,
+    options: DialogueRnnOptions,
 }
 
 impl Shape {
@@ -105,26 +105,30 @@ impl Shape {
 /// does not count.
 ///
 /// # Shapes
-/// - result: `[conversation, turn, d_party]`; `None` where there is no fused form, which is everywhere but on f32
+/// - result: `[conversation, turn, d_speaker]`; `None` where there is no fused form, which is everywhere but on f32
 ///   tensors of the Flex backend
 ///
 /// # Panics
 /// If the shapes do not fit together.
-pub fn party_recurrence(
-    inputs: PartyInputs,
-    weights: PartyWeights,
-    options: PartyOptions,
+pub fn dialogue_rnn(
+    inputs: DialogueRnnInputs,
+    weights: DialogueRnnWeights,
+    options: DialogueRnnOptions,
 ) -> Option<Tensor<3>> {
     let [batch, time, global] = inputs.query.dims();
-    let [_, party] = weights.party_hh.dims();
+    let [_, speaker] = weights.speaker_hh.dims();
     assert_eq!(inputs.global.dims(), [batch, time, 3 * global], "`global`");
-    assert_eq!(inputs.party.dims(), [batch, time, 3 * party], "`party`");
-    assert_eq!(weights.global_from_party.dims(), [3 * global, party]);
+    assert_eq!(
+        inputs.speaker.dims(),
+        [batch, time, 3 * speaker],
+        "`speaker`"
+    );
+    assert_eq!(weights.global_from_speaker.dims(), [3 * global, speaker]);
     assert_eq!(weights.global_hh.dims(), [3 * global, global]);
     assert_eq!(weights.global_bias_hh.dims(), [3 * global]);
-    assert_eq!(weights.party_from_context.dims(), [3 * party, global]);
-    assert_eq!(weights.party_hh.dims(), [3 * party, party]);
-    assert_eq!(weights.party_bias_hh.dims(), [3 * party]);
+    assert_eq!(weights.speaker_from_context.dims(), [3 * speaker, global]);
+    assert_eq!(weights.speaker_hh.dims(), [3 * speaker, speaker]);
+    assert_eq!(weights.speaker_bias_hh.dims(), [3 * speaker]);
     assert_eq!(options.before.len(), batch * time, "`before`");
     let lengths = &options.lengths;
     assert!(lengths.is_empty() || lengths.len() == batch, "`lengths`");
@@ -134,31 +138,34 @@ pub fn party_recurrence(
     for (i, before) in options.before.iter().enumerate() {
         assert!(before.is_none_or(|b| b < i % time), "`before` of turn {i}");
     }
-    for (mask, size) in [(&options.global_mask, global), (&options.party_mask, party)] {
+    for (mask, size) in [
+        (&options.global_mask, global),
+        (&options.speaker_mask, speaker),
+    ] {
         let fits = mask.as_ref().is_none_or(|m| m.len() == batch * time * size);
         assert!(fits, "mask of {batch} x {time} x {size}");
     }
-    if !fused(&inputs.query) || batch * time * global * party == 0 {
+    if !fused(&inputs.query) || batch * time * global * speaker == 0 {
         return None;
     }
     let call = Call(Arc::new(Shape {
         batch,
         time,
         global,
-        party,
+        speaker,
         options,
     }));
-    let tensors = PartyTensors {
+    let tensors = DialogueRnnTensors {
         global: inputs.global.into_dispatch(),
-        party: inputs.party.into_dispatch(),
+        speaker: inputs.speaker.into_dispatch(),
         query: inputs.query.into_dispatch(),
-        global_from_party: weights.global_from_party.into_dispatch(),
+        global_from_speaker: weights.global_from_speaker.into_dispatch(),
         global_hh: weights.global_hh.into_dispatch(),
         global_bias_hh: weights.global_bias_hh.into_dispatch(),
-        party_from_context: weights.party_from_context.into_dispatch(),
-        party_hh: weights.party_hh.into_dispatch(),
-        party_bias_hh: weights.party_bias_hh.into_dispatch(),
+        speaker_from_context: weights.speaker_from_context.into_dispatch(),
+        speaker_hh: weights.speaker_hh.into_dispatch(),
+        speaker_bias_hh: weights.speaker_bias_hh.into_dispatch(),
     };
-    let spoken = <Dispatch as DialogueRnnOps>::fused_parties(tensors, call);
+    let spoken = <Dispatch as DialogueRnnOps>::fused_dialogue_rnn(tensors, call);
     Some(Tensor::from_dispatch(spoken))
 }

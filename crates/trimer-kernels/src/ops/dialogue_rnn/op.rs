@@ -19,17 +19,17 @@ use crate::engine::tensors::{contiguous, tensor, values};
 
 primitives! {
     /// Inputs and weights of the recurrence of DialogueRNN as backend primitives, in the order of
-    /// [`crate::PartyInputs`] and [`crate::PartyWeights`].
-    PartyTensors[9] {
+    /// [`crate::DialogueRnnInputs`] and [`crate::DialogueRnnWeights`].
+    DialogueRnnTensors[9] {
         global,
-        party,
+        speaker,
         query,
-        global_from_party,
+        global_from_speaker,
         global_hh,
         global_bias_hh,
-        party_from_context,
-        party_hh,
-        party_bias_hh,
+        speaker_from_context,
+        speaker_hh,
+        speaker_bias_hh,
     }
 }
 
@@ -40,26 +40,26 @@ pub struct Call(pub(super) Arc<Shape>);
 /// The fused recurrence of DialogueRNN.
 #[backend_extension(Flex, Autodiff)]
 pub trait DialogueRnnOps: Backend {
-    /// See [`crate::party_recurrence()`].
-    fn fused_parties(
-        #[extension_type] tensors: PartyTensors<Self>,
+    /// See [`crate::dialogue_rnn()`].
+    fn fused_dialogue_rnn(
+        #[extension_type] tensors: DialogueRnnTensors<Self>,
         call: Call,
     ) -> FloatTensor<Self>;
 }
 
 impl DialogueRnnOps for Flex {
-    fn fused_parties(tensors: PartyTensors<Self>, call: Call) -> FlexTensor {
+    fn fused_dialogue_rnn(tensors: DialogueRnnTensors<Self>, call: Call) -> FlexTensor {
         run(&tensors.into_array().map(contiguous), &call).0
     }
 }
 
 impl<C: CheckpointStrategy> DialogueRnnOps for Autodiff<Flex, C> {
-    fn fused_parties(tensors: PartyTensors<Self>, call: Call) -> FloatTensor<Self> {
+    fn fused_dialogue_rnn(tensors: DialogueRnnTensors<Self>, call: Call) -> FloatTensor<Self> {
         let inputs = tensors.into_array();
         let nodes = std::array::from_fn(|i| inputs[i].node());
         let inputs = inputs.map(|t| contiguous(t.into_primitive()));
         let (out, saved) = run(&inputs, &call);
-        match PartiesBackward
+        match DialogueRnnBackward
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful()
@@ -81,9 +81,9 @@ type Inputs = [FlexTensor; N_INPUTS];
 
 fn run(inputs: &Inputs, call: &Call) -> (FlexTensor, Saved) {
     let shape = &*call.0;
-    let mut out = Buffer::zeros(shape.batch * shape.time * shape.party);
+    let mut out = Buffer::zeros(shape.batch * shape.time * shape.speaker);
     let saved = forward(shape, inputs.each_ref().map(values), &mut out);
-    let dims = [shape.batch, shape.time, shape.party];
+    let dims = [shape.batch, shape.time, shape.speaker];
     (tensor(out, TensorShape::from(dims)), saved)
 }
 
@@ -95,9 +95,9 @@ struct State {
 }
 
 #[derive(Debug)]
-struct PartiesBackward;
+struct DialogueRnnBackward;
 
-impl Backward<Flex, N_INPUTS> for PartiesBackward {
+impl Backward<Flex, N_INPUTS> for DialogueRnnBackward {
     type State = State;
 
     fn backward(self, ops: Ops<State, N_INPUTS>, grads: &mut Gradients, _: &mut Checkpointer) {

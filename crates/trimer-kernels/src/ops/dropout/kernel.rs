@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::rows::{drop_row, rows_per_pass};
 
 /// `y = Drop(x + rows)` for rows of `columns` values; `rows` repeat from sample to sample.
@@ -10,7 +10,7 @@ pub(crate) fn dropout(
     x: &[f32],
     rows: Option<&[f32]>,
     columns: usize,
-    stream: Option<&Stream>,
+    stream: Option<&DropoutStream>,
     y: &mut [f32],
 ) {
     let per_task = rows_per_pass(columns);

@@ -12,8 +12,8 @@ use burn::backend::Dispatch;
 use burn::tensor::{Tensor, TensorData};
 
 use self::op::{Call, DropoutOps};
-use crate::engine::dropout_bits::{Site, Stream};
-use crate::path::fused;
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
+use crate::kernel_path::fused;
 
 /// Zeroes each value with probability `p` and scales the others by the inverse of what is kept.
 ///
@@ -22,7 +22,7 @@ use crate::path::fused;
 /// # Panics
 /// If `p` is not in `0..1`.
 pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, seed: u64) -> Tensor<D> {
-    let Some(stream) = Stream::new(seed, Site::Values, p) else {
+    let Some(stream) = DropoutStream::new(seed, DropoutSite::Values, p) else {
         return x;
     };
     if !fused(&x) || x.shape().num_elements() == 0 {
@@ -50,7 +50,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, seed: u64) -> Tensor<D> {
 pub fn add_rows_dropout(x: Tensor<3>, rows: &Arc<[f32]>, dropout: Option<(f64, u64)>) -> Tensor<3> {
     let [_, time, d] = x.dims();
     assert_eq!(rows.len(), time * d, "rows for {time} x {d} values");
-    let stream = dropout.and_then(|(p, seed)| Stream::new(seed, Site::Values, p));
+    let stream = dropout.and_then(|(p, seed)| DropoutStream::new(seed, DropoutSite::Values, p));
     if !fused(&x) || x.shape().num_elements() == 0 {
         let rows = TensorData::new(rows.to_vec(), [1, time, d]);
         let rows = Tensor::<3>::from_data(rows, &x.device());

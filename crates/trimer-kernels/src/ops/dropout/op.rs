@@ -11,7 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 
 use super::kernel;
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 
@@ -19,7 +19,7 @@ use crate::engine::tensors::{contiguous, tensor, values};
 #[derive(Debug, Clone)]
 pub struct Call {
     pub(super) columns: usize,
-    pub(super) stream: Option<Stream>,
+    pub(super) stream: Option<DropoutStream>,
     pub(super) rows: Option<Arc<[f32]>>,
 }
 

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
-use crate::engine::dropout_bits::Stream;
-use crate::path::on_cpu;
+use crate::engine::dropout_bits::DropoutStream;
+use crate::kernel_path::on_cpu;
 
 /// Where the decisions of a plain dropout come from.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,7 @@ pub(crate) enum Source {
 
 /// Factors of a dropout, `[rows, cols]`.
 pub(crate) fn factors(
-    stream: &Stream,
+    stream: &DropoutStream,
     source: Source,
     [rows, cols]: [usize; 2],
     device: &Device,
@@ -45,7 +45,7 @@ pub(crate) fn source<const D: usize>(x: &Tensor<D>) -> Source {
 }
 
 /// Dropout of any tensor, whose last dimension is the columns of the stream.
-pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&Stream>) -> Tensor<D> {
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, stream: Option<&DropoutStream>) -> Tensor<D> {
     let Some(stream) = stream else { return x };
     let dims = x.dims();
     let cols = dims[D - 1];

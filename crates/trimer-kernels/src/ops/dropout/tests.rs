@@ -1,7 +1,7 @@
 //! Dropout through Burn's interface.
 
 use super::{add_rows_dropout, dropout};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::testing::gradients::{LENGTHS, check};
 use crate::testing::reference::{dropped, random};
 
@@ -9,7 +9,7 @@ use crate::testing::reference::{dropped, random};
 fn dropouts() {
     for time in LENGTHS {
         for (d, p) in [(1, 0.5), (31, 0.3), (65, 0.0)] {
-            let stream = Stream::new(5, Site::Values, p);
+            let stream = DropoutStream::new(5, DropoutSite::Values, p);
             let rows = random(time * d, &mut 3, 1.0);
             let size = [(2 * time * d, 1.0)];
             check(

@@ -10,7 +10,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use self::op::LayerNormOps;
-use crate::path::fused;
+use crate::kernel_path::fused;
 
 /// `(x - mean) / sqrt(variance + eps) * gamma + beta` over the last dimension, with the biased variance.
 ///

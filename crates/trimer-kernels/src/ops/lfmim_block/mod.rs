@@ -11,16 +11,16 @@ use burn::tensor::{Bool, Tensor};
 
 use self::kernel::{Samples, Shape};
 use self::op::{Call, LfmimBlockOps};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
+use crate::kernel_path::fused;
 use crate::ops::mask::visible_keys;
-use crate::path::fused;
 
 /// The parameters of LFMIM's block, weights stored `[outputs, inputs]` as PyTorch does.
 ///
 /// # Shapes
 /// With `d` features and `f` hidden ones (LFMIM: `f = 4 d`), norms are `[d]`, and the rest is as given below.
 #[derive(Debug, Clone)]
-pub struct BlockWeights {
+pub struct LfmimBlockWeights {
     /// Norm before the attention.
     pub ln_1_weight: Tensor<1>,
     /// Norm before the attention.
@@ -57,7 +57,7 @@ pub struct BlockWeights {
 
 /// Options of [`lfmim_block`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct BlockOptions {
+pub struct LfmimBlockOptions {
     /// Number of attention heads; divides the number of features.
     pub n_heads: usize,
     /// Epsilon of the norms.
@@ -70,7 +70,7 @@ pub struct BlockOptions {
     pub seed: Option<u64>,
 }
 
-impl BlockOptions {
+impl LfmimBlockOptions {
     /// Options of a block with this number of heads that drops nothing: epsilon 1e-5.
     pub fn new(n_heads: usize) -> Self {
         Self {
@@ -92,11 +92,11 @@ impl BlockOptions {
         }
     }
 
-    fn streams(&self) -> [Option<Stream>; 2] {
-        let stream = |site, p| self.seed.and_then(|seed| Stream::new(seed, site, p));
+    fn streams(&self) -> [Option<DropoutStream>; 2] {
+        let stream = |site, p| self.seed.and_then(|seed| DropoutStream::new(seed, site, p));
         [
-            stream(Site::Attention, self.p_attn),
-            stream(Site::Hidden, self.p_mlp),
+            stream(DropoutSite::Attention, self.p_attn),
+            stream(DropoutSite::Hidden, self.p_mlp),
         ]
     }
 }
@@ -113,9 +113,9 @@ impl BlockOptions {
 /// If shapes do not fit together, `n_heads` does not divide `d`, or a probability is not in `0..1`.
 pub fn lfmim_block(
     x: Tensor<3>,
-    weights: BlockWeights,
+    weights: LfmimBlockWeights,
     pad_mask: Option<Tensor<2, Bool>>,
-    options: &BlockOptions,
+    options: &LfmimBlockOptions,
 ) -> Tensor<3> {
     let [batch, time, d] = x.dims();
     let [d_ff, _] = weights.fc_weight.dims();
@@ -162,7 +162,7 @@ pub fn lfmim_block(
     ))
 }
 
-fn check(weights: &BlockWeights, d: usize, d_ff: usize) {
+fn check(weights: &LfmimBlockWeights, d: usize, d_ff: usize) {
     let w = weights;
     assert_eq!(
         w.in_proj_weight.dims(),

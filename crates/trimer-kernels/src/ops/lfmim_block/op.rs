@@ -11,15 +11,15 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape as TensorShape;
 
-use super::BlockWeights;
+use super::LfmimBlockWeights;
 use super::kernel::{PackedWeights, Saved, Shape, Weights, backward, forward};
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 use crate::engine::weight_cache;
 
 primitives! {
-    /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::BlockWeights`].
-    BlockParameters[16] from BlockWeights {
+    /// The parameters of LFMIM's block as backend primitives, in the order of [`crate::LfmimBlockWeights`].
+    BlockParameters[16] from LfmimBlockWeights {
         ln_1_weight,
         ln_1_bias,
         in_proj_weight,

@@ -3,23 +3,23 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 
-use super::{BlockOptions, BlockWeights};
-use crate::engine::dropout_bits::Stream;
+use super::{LfmimBlockOptions, LfmimBlockWeights};
+use crate::engine::dropout_bits::DropoutStream;
+use crate::kernel_path::on_cpu;
 use crate::ops::attention::plain::{Dropped, attention_dropping};
 use crate::ops::attention::{AttentionMasks, AttentionOptions};
 use crate::ops::dropout::plain::dropout;
 use crate::ops::layer_norm::plain::layer_norm;
 use crate::ops::linear::plain::linear;
 use crate::ops::mask::visible_keys;
-use crate::path::on_cpu;
 
 pub(crate) fn lfmim_block(
     x: Tensor<3>,
-    w: BlockWeights,
+    w: LfmimBlockWeights,
     pad_mask: Option<Tensor<2, Bool>>,
-    options: &BlockOptions,
-    attention_dropout: Option<Stream>,
-    hidden_dropout: Option<Stream>,
+    options: &LfmimBlockOptions,
+    attention_dropout: Option<DropoutStream>,
+    hidden_dropout: Option<DropoutStream>,
 ) -> Tensor<3> {
     let (eps, [batch, time, d]) = (options.eps, x.dims());
     // Decisions are numbered over the positions that are no padding.
@@ -66,7 +66,7 @@ pub(crate) fn lfmim_block(
 
 /// Factors of the rows of a batch, where a dropout counts the rows that are no padding alone; zero elsewhere.
 fn packed_row_factors(
-    stream: &Stream,
+    stream: &DropoutStream,
     visible: &[Vec<u32>],
     [batch, time, columns]: [usize; 3],
     device: &Device,
@@ -87,7 +87,7 @@ fn packed_row_factors(
 /// Factors of the weights of a self-attention, `[batch, heads, queries, keys]`, where a dropout counts the positions
 /// that are no padding alone; zero elsewhere.
 fn packed_weight_factors(
-    stream: &Stream,
+    stream: &DropoutStream,
     visible: &[Vec<u32>],
     [n_heads, time]: [usize; 2],
     device: &Device,

@@ -11,11 +11,11 @@ use burn::tensor::Tensor;
 
 use self::kernel::{Layout, MOST};
 use self::op::{FusionParts, LfmimFusionOps};
-use crate::path::fused;
+use crate::kernel_path::fused;
 
-/// What [`fuse_streams`] joins.
+/// What [`lfmim_fusion`] joins.
 #[derive(Debug, Clone)]
-pub struct FusionInputs {
+pub struct LfmimFusionInputs {
     /// The joint sequence: tokens, then one segment per stream; or the tokens alone, where there are no joint states
     /// yet. `[batch, n_tokens + time, d]`
     pub joint: Tensor<3>,
@@ -37,7 +37,7 @@ pub struct FusionInputs {
 ///
 /// # Panics
 /// If the shapes do not fit together, or there are more than three streams.
-pub fn fuse_streams(inputs: FusionInputs) -> Tensor<3> {
+pub fn lfmim_fusion(inputs: LfmimFusionInputs) -> Tensor<3> {
     let [batch, joint_time, d] = inputs.joint.dims();
     let n = inputs.streams.len();
     assert!((1..=MOST).contains(&n), "{n} streams");
@@ -62,7 +62,7 @@ pub fn fuse_streams(inputs: FusionInputs) -> Tensor<3> {
         layout.time()
     );
     if !fused(&inputs.joint) || batch * d * layout.time() == 0 {
-        return plain::fuse_streams(inputs, &layout);
+        return plain::lfmim_fusion(inputs, &layout);
     }
     let mut streams: Vec<_> = inputs.streams;
     // Places that are not needed; their time is zero.
@@ -77,5 +77,5 @@ pub fn fuse_streams(inputs: FusionInputs) -> Tensor<3> {
         stream_weights: inputs.stream_weights.into_dispatch(),
         joint_weights: inputs.joint_weights.into_dispatch(),
     };
-    Tensor::from_dispatch(<Dispatch as LfmimFusionOps>::fuse_streams(parts, layout))
+    Tensor::from_dispatch(<Dispatch as LfmimFusionOps>::lfmim_fusion(parts, layout))
 }

@@ -14,7 +14,7 @@ use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 
 primitives! {
-    /// [`super::FusionInputs`] as backend primitives.
+    /// [`super::LfmimFusionInputs`] as backend primitives.
     FusionParts[6] {
         first,
         second,
@@ -28,21 +28,21 @@ primitives! {
 /// The fused fusion of streams.
 #[backend_extension(Flex, Autodiff)]
 pub trait LfmimFusionOps: Backend {
-    /// See [`crate::fuse_streams()`].
-    fn fuse_streams(
+    /// See [`crate::lfmim_fusion()`].
+    fn lfmim_fusion(
         #[extension_type] parts: FusionParts<Self>,
         layout: Layout,
     ) -> FloatTensor<Self>;
 }
 
 impl LfmimFusionOps for Flex {
-    fn fuse_streams(parts: FusionParts<Self>, layout: Layout) -> FlexTensor {
+    fn lfmim_fusion(parts: FusionParts<Self>, layout: Layout) -> FlexTensor {
         run(&parts.into_array().map(contiguous), &layout)
     }
 }
 
 impl<C: CheckpointStrategy> LfmimFusionOps for Autodiff<Flex, C> {
-    fn fuse_streams(parts: FusionParts<Self>, layout: Layout) -> FloatTensor<Self> {
+    fn lfmim_fusion(parts: FusionParts<Self>, layout: Layout) -> FloatTensor<Self> {
         let parts = parts.into_array();
         let nodes: [_; 6] = std::array::from_fn(|i| parts[i].node());
         let parts = parts.map(|p| contiguous(p.into_primitive()));

@@ -2,10 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use super::FusionInputs;
+use super::LfmimFusionInputs;
 use super::kernel::Layout;
 
-pub(crate) fn fuse_streams(inputs: FusionInputs, layout: &Layout) -> Tensor<3> {
+pub(crate) fn lfmim_fusion(inputs: LfmimFusionInputs, layout: &Layout) -> Tensor<3> {
     let weight = |w: &Tensor<1>, i: usize| w.clone().narrow(0, i, 1).reshape([1, 1, 1]);
     let mut start = layout.n_tokens;
     let mut parts = vec![inputs.joint.clone().narrow(1, 0, start)];

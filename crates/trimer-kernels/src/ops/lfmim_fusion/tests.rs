@@ -1,6 +1,6 @@
 //! The fusion through Burn's interface.
 
-use super::{FusionInputs, fuse_streams};
+use super::{LfmimFusionInputs, lfmim_fusion};
 use crate::testing::gradients::check;
 
 #[test]
@@ -21,7 +21,7 @@ fn fusions() {
             &sizes,
             |x| {
                 let streams = x[3..].iter().zip(times);
-                let fused = fuse_streams(FusionInputs {
+                let fused = lfmim_fusion(LfmimFusionInputs {
                     joint: x[0].clone().reshape([batch, joint, d]),
                     streams: streams
                         .map(|(x, t)| x.clone().reshape([batch, t, d]))

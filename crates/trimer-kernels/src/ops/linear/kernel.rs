@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::few_rows;
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::gemm::{Epilogue, Packed, WeightGradient, product};
 use crate::engine::pool::Buffer;
 use crate::engine::rows::{PASS, drop_row};
@@ -21,7 +21,7 @@ pub(crate) fn forward(
     packed: &Packed,
     bias: &[f32],
     relu: bool,
-    dropout: Option<Stream>,
+    dropout: Option<DropoutStream>,
     y: &mut [f32],
 ) {
     let (inputs, outputs) = packed.sizes();
@@ -50,7 +50,7 @@ pub(crate) fn forward_few_rows(
     weight: &[f32],
     bias: &[f32],
     relu: bool,
-    dropout: Option<Stream>,
+    dropout: Option<DropoutStream>,
     y: &mut [f32],
 ) {
     few_rows::forward(x, weight, bias, y);

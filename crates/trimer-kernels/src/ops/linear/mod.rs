@@ -12,9 +12,9 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu};
 
 use self::op::{Call, LinearOps};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
+use crate::kernel_path::fused;
 use crate::ops::dropout::plain::dropout;
-use crate::path::fused;
 
 /// What follows the linear map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ pub fn linear<const D: usize>(
     }
     let stream = options
         .seed
-        .and_then(|seed| Stream::new(seed, Site::Hidden, options.p));
+        .and_then(|seed| DropoutStream::new(seed, DropoutSite::Hidden, options.p));
     if !fused(&x) || x.shape().num_elements() == 0 || outputs == 0 {
         let y = plain::linear(x, weight, bias);
         let y = match options.activation {

@@ -11,7 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 
 use super::{few_rows, kernel};
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::gemm::Packed;
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
@@ -21,7 +21,7 @@ use crate::engine::weight_cache;
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pub(super) relu: bool,
-    pub(super) dropout: Option<Stream>,
+    pub(super) dropout: Option<DropoutStream>,
 }
 
 /// The fused linear map.

@@ -1,7 +1,7 @@
 //! Linear maps on slices, and through Burn's interface.
 
 use super::{Activation, LinearOptions, few_rows, kernel, linear};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::engine::gemm::Packed;
 use crate::testing::gradients::{LENGTHS, check};
 use crate::testing::reference::{self, assert_near, dropped, random, wide};
@@ -21,7 +21,7 @@ fn linears() {
                     p,
                     seed: Some(3),
                 };
-                let stream = Stream::new(3, Site::Hidden, p);
+                let stream = DropoutStream::new(3, DropoutSite::Hidden, p);
                 check(
                     &format!("linear of {rows} x {inputs} x {outputs}, {options:?}"),
                     &[

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::pool::Buffer;
 use crate::engine::rows::drop_part;
 use crate::engine::simd::{Kernel, Simd, each, with_simd};
@@ -24,7 +24,7 @@ fn lines(right: usize) -> usize {
 pub(crate) fn forward(
     [left, right]: [&[f32]; 2],
     [n, m]: [usize; 2],
-    dropout: Option<&Stream>,
+    dropout: Option<&DropoutStream>,
     out: &mut [f32],
 ) {
     let lines = lines(m);
@@ -48,7 +48,7 @@ pub(crate) fn forward(
 pub(crate) fn backward(
     [left, right]: [&[f32]; 2],
     [n, m]: [usize; 2],
-    dropout: Option<&Stream>,
+    dropout: Option<&DropoutStream>,
     dout: &[f32],
     [dleft, dright]: [&mut [f32]; 2],
 ) {

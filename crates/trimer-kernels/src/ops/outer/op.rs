@@ -10,18 +10,18 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
 
 use super::kernel;
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
 
 /// Options of one call.
 #[derive(Debug, Clone)]
-pub struct Call(pub(super) Option<Stream>);
+pub struct Call(pub(super) Option<DropoutStream>);
 
 /// The fused outer product.
 #[backend_extension(Flex, Autodiff)]
 pub trait OuterOps: Backend {
-    /// See [`crate::outer()`].
+    /// See [`crate::outer_product()`].
     fn fused_outer(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,

@@ -15,7 +15,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Bool, Tensor};
 
 use self::op::{Call, RecurrentOps};
-use crate::path::fused;
+use crate::kernel_path::fused;
 
 /// The equations of a step. Gates are ordered as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::engine::pool::Buffer;
 use crate::engine::tensors::{contiguous, tensor, values};
-use crate::path::fused;
+use crate::kernel_path::fused;
 
 /// Values per task.
 const TASK: usize = 1 << 15;
@@ -15,7 +15,7 @@ const TASK: usize = 1 << 15;
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn descend(value: Tensor<1>, gradient: Tensor<1>, lr: f64) -> Tensor<1> {
+pub fn sgd_step(value: Tensor<1>, gradient: Tensor<1>, lr: f64) -> Tensor<1> {
     assert_eq!(value.dims(), gradient.dims(), "one gradient per value");
     let on_host = |x: &Tensor<1>| {
         let x = fused(x).then(|| x.clone())?;

@@ -15,7 +15,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use self::op::SimilarityGraphOps;
-use crate::path::fused;
+use crate::kernel_path::fused;
 
 /// Which nodes are linked: for each modality the utterances of all conversations, one after the other.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Features, FeaturesMut, Sample};
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 
 /// Sizes and options of an attention over a batch.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Shape {
     pub(crate) d_model: usize,
     pub(crate) n_heads: usize,
     pub(crate) causal: Option<i64>,
-    pub(crate) dropout: Option<Stream>,
+    pub(crate) dropout: Option<DropoutStream>,
     pub(crate) visible: Option<Vec<Vec<u32>>>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::pool::{Buffer, exact};
 use crate::engine::simd::{Simd, each, min, transpose};
 
@@ -62,7 +62,7 @@ pub(super) struct Head<'a> {
     /// The keys that take part, in order; `None` = all.
     pub(super) visible: Option<&'a [u32]>,
     pub(super) causal: Option<i64>,
-    pub(super) dropout: Option<Stream>,
+    pub(super) dropout: Option<DropoutStream>,
     /// Where its dropout decisions begin.
     pub(super) first_dropout_row: u64,
     /// Per query: log2 of the sum of exp2 of scaled scores.

@@ -18,7 +18,7 @@ use self::backward::Backward;
 use self::forward::Forward;
 pub(crate) use self::head::Scratch;
 use self::head::{Head, Rows, RowsMut};
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 
 /// Rows of features of one sample, `ld` values apart; the heads' features lie side by side from column `at` on.
 #[derive(Clone, Copy)]
@@ -121,7 +121,7 @@ pub(crate) struct Sample<'a> {
     pub(crate) visible: Option<&'a [u32]>,
     /// With `Some(o)`, query `i` sees key `j` only if `j <= i + o`.
     pub(crate) causal: Option<i64>,
-    pub(crate) dropout: Option<Stream>,
+    pub(crate) dropout: Option<DropoutStream>,
     /// Number of the sample in the batch.
     pub(crate) index: usize,
     /// Rows of random bits that each head has to itself: the number of keys of the longest sample.

@@ -1,7 +1,7 @@
 //! The attention of one sample, on slices.
 
 use super::{Features, FeaturesMut, Sample};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::testing::reference::{self, Rules, assert_near, assert_slope, dot, random, slope, wide};
 
 fn check_attention(
@@ -83,7 +83,7 @@ fn attention_of_many_shapes() {
         dropout_rows: 300,
     };
     let dropped = Rules {
-        dropout: Stream::new(3, Site::Attention, 0.25),
+        dropout: DropoutStream::new(3, DropoutSite::Attention, 0.25),
         ..plain.clone()
     };
     for rules in [&plain, &dropped] {
@@ -135,7 +135,7 @@ fn attention_with_masks() {
         3,
     );
     let visible = Some((0..50).filter(|j| j % 4 != 2).collect());
-    let dropout = Stream::new(5, Site::Attention, 0.3);
+    let dropout = DropoutStream::new(5, DropoutSite::Attention, 0.3);
     check_attention(
         37,
         50,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 pub(crate) use self::backward::backward;
-use crate::engine::dropout_bits::Stream;
+use crate::engine::dropout_bits::DropoutStream;
 use crate::engine::gemm::{Epilogue, Packed, product};
 use crate::engine::norm::Norm;
 use crate::engine::pool::Buffer;
@@ -74,8 +74,8 @@ pub(crate) struct Shape {
     pub(crate) d_ff: usize,
     pub(crate) n_heads: usize,
     pub(crate) eps: f32,
-    pub(crate) attention_dropout: Option<Stream>,
-    pub(crate) hidden_dropout: Option<Stream>,
+    pub(crate) attention_dropout: Option<DropoutStream>,
+    pub(crate) hidden_dropout: Option<DropoutStream>,
 }
 
 impl Shape {

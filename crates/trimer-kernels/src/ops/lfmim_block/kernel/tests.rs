@@ -1,7 +1,7 @@
 //! The block on slices, against f64 references and finite differences.
 
 use super::{Samples, Shape, Weights, backward, forward};
-use crate::engine::dropout_bits::{Site, Stream};
+use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::testing::reference::{
     self, Rules, assert_near, assert_slope, attention, dot, linear, norm, random, slope, wide,
 };
@@ -180,8 +180,8 @@ fn shape(batch: usize, time: usize, d_model: usize, n_heads: usize) -> Shape {
 }
 
 fn with_dropout(mut shape: Shape) -> Shape {
-    shape.attention_dropout = Stream::new(11, Site::Attention, 0.2);
-    shape.hidden_dropout = Stream::new(11, Site::Hidden, 0.1);
+    shape.attention_dropout = DropoutStream::new(11, DropoutSite::Attention, 0.2);
+    shape.hidden_dropout = DropoutStream::new(11, DropoutSite::Hidden, 0.1);
     shape
 }
 

@@ -4,7 +4,7 @@
 mod compare;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+use trimer_kernels::{DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, dialogue_rnn};
 
 use compare::{assert_close, assert_finite};
 
@@ -12,7 +12,7 @@ use compare::{assert_close, assert_finite};
 const BATCH: usize = 18;
 const TIME: usize = 5;
 const GLOBAL: usize = 19;
-const PARTY: usize = 7;
+const SPEAKER: usize = 7;
 
 fn wave(n: usize, phase: f32, amplitude: f32) -> Vec<f32> {
     (0..n)
@@ -24,14 +24,14 @@ fn inputs() -> Vec<Vec<f32>> {
     let rows = BATCH * TIME;
     vec![
         wave(rows * 3 * GLOBAL, 0.1, 1.0),
-        wave(rows * 3 * PARTY, 0.2, 1.0),
+        wave(rows * 3 * SPEAKER, 0.2, 1.0),
         wave(rows * GLOBAL, 0.3, 0.8),
-        wave(3 * GLOBAL * PARTY, 0.4, 0.5),
+        wave(3 * GLOBAL * SPEAKER, 0.4, 0.5),
         wave(3 * GLOBAL * GLOBAL, 0.5, 0.4),
         wave(3 * GLOBAL, 0.6, 0.4),
-        wave(3 * PARTY * GLOBAL, 0.7, 0.5),
-        wave(3 * PARTY * PARTY, 0.8, 0.5),
-        wave(3 * PARTY, 0.9, 0.4),
+        wave(3 * SPEAKER * GLOBAL, 0.7, 0.5),
+        wave(3 * SPEAKER * SPEAKER, 0.8, 0.5),
+        wave(3 * SPEAKER, 0.9, 0.4),
     ]
 }
 
@@ -41,16 +41,16 @@ fn before() -> Vec<Option<usize>> {
     (0..BATCH).flat_map(|_| one).collect()
 }
 
-fn options(masked: bool) -> PartyOptions {
+fn options(masked: bool) -> DialogueRnnOptions {
     let mask = |d: usize, every: usize| {
         let factor = |i: usize| if i.is_multiple_of(every) { 0.0 } else { 1.25 };
         masked.then(|| (0..BATCH * TIME * d).map(factor).collect::<Vec<f32>>())
     };
-    PartyOptions {
+    DialogueRnnOptions {
         lengths: Vec::new(),
         before: before(),
         global_mask: mask(GLOBAL, 5),
-        party_mask: mask(PARTY, 4),
+        speaker_mask: mask(SPEAKER, 4),
     }
 }
 
@@ -58,22 +58,22 @@ fn run(leaves: &[Tensor<1>], masked: bool) -> Tensor<3> {
     run_with(leaves, options(masked))
 }
 
-fn run_with(leaves: &[Tensor<1>], options: PartyOptions) -> Tensor<3> {
+fn run_with(leaves: &[Tensor<1>], options: DialogueRnnOptions) -> Tensor<3> {
     let x = |i: usize| leaves[i].clone();
-    let inputs = PartyInputs {
+    let inputs = DialogueRnnInputs {
         global: x(0).reshape([BATCH, TIME, 3 * GLOBAL]),
-        party: x(1).reshape([BATCH, TIME, 3 * PARTY]),
+        speaker: x(1).reshape([BATCH, TIME, 3 * SPEAKER]),
         query: x(2).reshape([BATCH, TIME, GLOBAL]),
     };
-    let weights = PartyWeights {
-        global_from_party: x(3).reshape([3 * GLOBAL, PARTY]),
+    let weights = DialogueRnnWeights {
+        global_from_speaker: x(3).reshape([3 * GLOBAL, SPEAKER]),
         global_hh: x(4).reshape([3 * GLOBAL, GLOBAL]),
         global_bias_hh: x(5),
-        party_from_context: x(6).reshape([3 * PARTY, GLOBAL]),
-        party_hh: x(7).reshape([3 * PARTY, PARTY]),
-        party_bias_hh: x(8),
+        speaker_from_context: x(6).reshape([3 * SPEAKER, GLOBAL]),
+        speaker_hh: x(7).reshape([3 * SPEAKER, SPEAKER]),
+        speaker_bias_hh: x(8),
     };
-    party_recurrence(inputs, weights, options).expect("fused on this device")
+    dialogue_rnn(inputs, weights, options).expect("fused on this device")
 }
 
 fn values(tensor: Tensor<1>) -> Vec<f32> {
@@ -89,7 +89,7 @@ fn loss(inputs: &[Vec<f32>], masked: bool) -> f64 {
         .iter()
         .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device))
         .collect();
-    let out = values(run(&leaves, masked).reshape([BATCH * TIME * PARTY]));
+    let out = values(run(&leaves, masked).reshape([BATCH * TIME * SPEAKER]));
     let weights = wave(out.len(), 2.0, 1.0);
     let products = out.iter().zip(&weights);
     products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
@@ -104,8 +104,8 @@ fn gradients_agree_with_finite_differences() {
             .iter()
             .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device).require_grad())
             .collect();
-        let out = run(&leaves, masked).reshape([BATCH * TIME * PARTY]);
-        let weights = wave(BATCH * TIME * PARTY, 2.0, 1.0);
+        let out = run(&leaves, masked).reshape([BATCH * TIME * SPEAKER]);
+        let weights = wave(BATCH * TIME * SPEAKER, 2.0, 1.0);
         let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &device);
         let mut grads = (out * weights).sum().backward();
         for (i, leaf) in leaves.iter().enumerate() {
@@ -143,11 +143,11 @@ fn no_turn_sees_a_later_one() {
             .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device))
             .collect();
         let out = run(&leaves, false).narrow(1, 0, TIME - 1);
-        values(out.reshape([BATCH * (TIME - 1) * PARTY]))
+        values(out.reshape([BATCH * (TIME - 1) * SPEAKER]))
     };
     let known = inputs();
     let mut changed = known.clone();
-    for (i, width) in [3 * GLOBAL, 3 * PARTY, GLOBAL].into_iter().enumerate() {
+    for (i, width) in [3 * GLOBAL, 3 * SPEAKER, GLOBAL].into_iter().enumerate() {
         for conversation in changed[i].chunks_mut(TIME * width) {
             conversation[(TIME - 1) * width..].fill(0.7);
         }
@@ -166,7 +166,7 @@ fn padding_costs_nothing_and_changes_nothing() {
         let valid: Vec<f32> = lengths
             .iter()
             .flat_map(|&n| (0..TIME).map(move |t| f32::from(u8::from(t < n))))
-            .flat_map(|valid| [valid; PARTY])
+            .flat_map(|valid| [valid; SPEAKER])
             .collect();
         let weights = wave(valid.len(), 2.0, 1.0);
         let run = |lengths: Vec<usize>, seen: &[f32]| {
@@ -174,11 +174,11 @@ fn padding_costs_nothing_and_changes_nothing() {
                 .iter()
                 .map(|x| Tensor::from_data(TensorData::from(x.as_slice()), &device).require_grad())
                 .collect();
-            let options = PartyOptions {
+            let options = DialogueRnnOptions {
                 lengths,
                 ..options(true)
             };
-            let out = run_with(&leaves, options).reshape([BATCH * TIME * PARTY]);
+            let out = run_with(&leaves, options).reshape([BATCH * TIME * SPEAKER]);
             let weights: Vec<f32> = weights.iter().zip(seen).map(|(w, r)| w * r).collect();
             let weights = Tensor::<1>::from_data(TensorData::from(weights.as_slice()), &device);
             let mut grads = (out.clone() * weights).sum().backward();

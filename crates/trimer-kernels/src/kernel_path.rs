@@ -7,7 +7,7 @@ use burn::tensor::{DType, Tensor};
 
 /// The form in which operations run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
+pub enum KernelPath {
     /// The fused kernels where there are any (f32 on the Flex backend, with or without autodiff), else the plain
     /// composition.
     Auto,
@@ -22,24 +22,28 @@ const PLAIN: u8 = 2;
 static PATH: AtomicU8 = AtomicU8::new(UNSET);
 
 /// Chooses the path for the whole process from now on.
-pub fn set_path(path: Path) {
+pub fn set_kernel_path(path: KernelPath) {
     let value = match path {
-        Path::Auto => AUTO,
-        Path::Plain => PLAIN,
+        KernelPath::Auto => AUTO,
+        KernelPath::Plain => PLAIN,
     };
     PATH.store(value, Ordering::Relaxed);
 }
 
-/// The path in force: what [`set_path`] chose, else `plain` if the environment variable `TRIMER_PATH` says so, else
-/// [`Path::Auto`].
-pub fn path() -> Path {
+/// The path in force: what [`set_kernel_path`] chose, else `plain` if the environment variable `TRIMER_PATH` says so, else
+/// [`KernelPath::Auto`].
+pub fn kernel_path() -> KernelPath {
     match PATH.load(Ordering::Relaxed) {
-        PLAIN => Path::Plain,
-        AUTO => Path::Auto,
+        PLAIN => KernelPath::Plain,
+        AUTO => KernelPath::Auto,
         _ => {
             let plain = std::env::var("TRIMER_PATH").is_ok_and(|p| p == "plain");
-            let path = if plain { Path::Plain } else { Path::Auto };
-            set_path(path);
+            let path = if plain {
+                KernelPath::Plain
+            } else {
+                KernelPath::Auto
+            };
+            set_kernel_path(path);
             path
         }
     }
@@ -52,5 +56,5 @@ pub fn on_cpu<const D: usize>(x: &Tensor<D>) -> bool {
 
 /// Whether the fused kernels are to be used for an operation on this tensor.
 pub(crate) fn fused<const D: usize>(x: &Tensor<D>) -> bool {
-    path() == Path::Auto && x.dtype() == DType::F32 && on_cpu(x)
+    kernel_path() == KernelPath::Auto && x.dtype() == DType::F32 && on_cpu(x)
 }
