@@ -13,7 +13,7 @@
 //! | `<modality>_offset`, `<modality>_length` | int64, may be null | first frame and number of frames |
 
 use super::{
-    CorpusError, MAX_UTTERANCES, UnknownSplit, Utterance,
+    CorpusError, MAX_UTTERANCES, Split, UnknownSplit, Utterance,
     label_space::{label_column, score_column},
 };
 use crate::store::columns::{Column, read_columns, write_columns};
