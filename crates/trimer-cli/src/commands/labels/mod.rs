@@ -28,12 +28,3 @@ fn share(value: f64, [low, high]: [f64; 2]) -> String {
         format!("{value:.4} [{low:.4}, {high:.4}]")
     }
 }
-
-/// A cell of a CSV file.
-fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
-    }
-}
