@@ -1,9 +1,10 @@
 //! Trimer recognises emotion from text, audio and vision together.
 //!
 //! This crate gathers the parts of the toolkit under one name: [`core`] (corpora, importers, metrics,
-//! statistics; no tensor), [`nn`] (layers, models, training, inference) and [`report`] (figures and
-//! one-file HTML reports). The [`prelude`] holds the names that most programs need. The command line
-//! tool `trimer` is the binary of this package; leave it out with `default-features = false`.
+//! statistics; no tensor), [`nn`] (layers, models, training, inference), [`study`] (comparing, tuning,
+//! explaining and reporting models) and [`report`] (figures and one-file HTML reports). The [`prelude`]
+//! holds the names that most programs need. The command line tool `trimer` is the binary of this
+//! package; leave it out with `default-features = false`.
 //!
 //! What follows is a tour of ten minutes: a corpus, a model, a training run, and numbers.
 //!
@@ -151,6 +152,7 @@
 pub use trimer_core as core;
 pub use trimer_nn as nn;
 pub use trimer_report as report;
+pub use trimer_study as study;
 
 /// The names that most programs need: `use trimer::prelude::*;`.
 pub mod prelude {
