@@ -16,7 +16,7 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it finds")]
 
 use std::error::Error;
-use trimer::core::corpus::{CheckOptions, check};
+use trimer::corpus::{CheckOptions, check};
 use trimer::prelude::*;
 
 fn main() -> Result<(), Box<dyn Error>> {

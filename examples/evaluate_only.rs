@@ -15,8 +15,8 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it finds")]
 
 use std::error::Error;
-use trimer::core::metrics::{EvaluationOptions, Metrics, evaluate_classification};
-use trimer::core::stats::paired::mcnemar_exact;
+use trimer::metrics::{EvaluationOptions, Metrics, evaluate_classification};
+use trimer::stats::paired::mcnemar_exact;
 
 const CLASSES: [&str; 3] = ["negative", "neutral", "positive"];
 

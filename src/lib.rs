@@ -1,10 +1,9 @@
 //! Trimer recognises emotion from text, audio and vision together.
 //!
-//! This crate gathers the parts of the toolkit under one name: [`core`] (corpora, importers, metrics,
-//! statistics; no tensor), [`nn`] (layers, models, training, inference), [`study`] (comparing, tuning,
-//! explaining and reporting models) and [`report`] (figures and one-file HTML reports). The [`prelude`]
-//! holds the names that most programs need. The command line tool `trimer` is the binary of this
-//! package; leave it out with `default-features = false`.
+//! This crate gathers the parts of the toolkit under one name: [`corpus`], [`import`], [`metrics`],
+//! [`stats`] and [`labels`] (no tensor), [`nn`] (layers, models, batches), [`train`] (data, training, runs,
+//! prediction) and [`report`] (figures and one-file HTML reports). The [`prelude`] holds the names that most programs need. The command line
+//! tool `trimer` is the binary of this package; leave it out with `default-features = false`.
 //!
 //! What follows is a tour of ten minutes: a corpus, a model, a training run, and numbers.
 //!
@@ -12,11 +11,11 @@
 //!
 //! A corpus is a directory: `corpus.toml`, one Parquet table of utterances, and packed features in
 //! safetensors files, which stay on disk and are mapped into memory. It comes from
-//! an [importer](core::import), from a [writer](core::corpus::CorpusWriter), or is made up: synthetic
-//! corpora need no data and state what a perfect observer would reach.
+//! an [importer](import), from a [writer](corpus::CorpusWriter), or is made up: synthetic
+//! corpora need no data and state the Bayes-optimal accuracy.
 //!
 //! ```
-//! use trimer::core::corpus::synth::{self, SynthSpec};
+//! use trimer::corpus::synth::{self, SynthSpec};
 //! use trimer::prelude::*;
 //!
 //! let dir = tempfile::tempdir()?;
@@ -47,16 +46,16 @@
 //! and knows no optimizer, no epoch and no file.
 //!
 //! ```
-//! use trimer::nn::data::{Loader, Normalise, Normaliser, input_spec};
+//! use trimer::train::data::{Loader, Normalise, Normaliser, input_spec};
 //! use trimer::nn::models::lfmim::LfmimConfig;
 //! use trimer::prelude::*;
-//! # use trimer::core::corpus::synth::{self, SynthSpec};
+//! # use trimer::corpus::synth::{self, SynthSpec};
 //! # let dir = tempfile::tempdir()?;
 //! # let spec = SynthSpec { n_utterances: 60, n_speakers: 10, ..SynthSpec::preset("small")? };
 //! # let path = synth::write(&spec, &dir.path().join("corpus"), &mut |_, _| {})?;
 //! # let corpus = Corpus::open(&path)?;
 //!
-//! let config = ModelConfig::Lfmim(LfmimConfig {
+//! let config = ModelConfig::from(LfmimConfig {
 //!     d_model: 8,
 //!     n_heads: 2,
 //!     d_ff: 16,
@@ -64,8 +63,10 @@
 //!     ..LfmimConfig::paper()
 //! });
 //! let train = corpus.indices(Split::Train);
-//! let (lengths, sampling) = config.default_input();
-//! let input = input_spec(&corpus, &train, &[], lengths, sampling, ModalityMap::default())?;
+//! let limits = config.read_limits();
+//! let input = input_spec(
+//!     &corpus, &train, &[], limits.lengths, limits.sampling, ModalityMap::default(),
+//! )?;
 //! let task = Task::Classification { n_classes: corpus.info().label_space.classes.len() };
 //!
 //! let device = trimer::nn::device::parse("cpu")?;
@@ -85,52 +86,46 @@
 //!
 //! # A run
 //!
-//! [`Overrides`](nn::train::Overrides) say what differs from the defaults; resolved against a corpus
-//! they become a complete configuration, which is written to the run directory before the first
-//! step. Validation selects the epoch. The test split is opened after that, and the run notes it.
+//! [`Run::builder`] says what differs from the defaults. Resolved against the corpus it becomes a
+//! complete configuration, which is written to the run directory before the first step. Validation
+//! selects the epoch. The test split is opened after that, and the run notes it.
 //!
 //! ```
-//! use std::sync::atomic::AtomicBool;
-//! use trimer::core::metrics::EvaluationOptions;
-//! use trimer::nn::config::parse_set;
-//! use trimer::nn::train::trainer::Silent;
+//! use trimer::models::lfmim::LfmimConfig;
 //! use trimer::prelude::*;
-//! # use trimer::core::corpus::synth::{self, SynthSpec};
+//! # use trimer::corpus::synth::{self, SynthSpec};
 //! # let dir = tempfile::tempdir()?;
 //! # let spec = SynthSpec { n_utterances: 60, n_speakers: 10, ..SynthSpec::preset("small")? };
 //! # let path = synth::write(&spec, &dir.path().join("corpus"), &mut |_, _| {})?;
 //! # let corpus = Corpus::open(&path)?;
 //!
-//! let mut wishes = Overrides::default();
-//! for set in ["d_model=8", "n_heads=2", "d_ff=16", "n_layers=1"] {
-//!     parse_set(set, &mut wishes.model)?;
-//! }
-//! parse_set("epochs=2", &mut wishes.train)?;
-//! let config = wishes.resolve(Some("lfmim"), &corpus, /* seeds */ vec![1])?;
-//! let run = RunDir::create(&dir.path().join("run"), config, &serde_json::json!({}))?;
+//! let small = LfmimConfig { d_model: 8, n_heads: 2, d_ff: 16, n_layers: 1, ..LfmimConfig::paper() };
+//! let run = Run::builder(&corpus)
+//!     .model(small)
+//!     .epochs(2)
+//!     .out(dir.path().join("run"))
+//!     .train()?;
+//! assert_eq!(run.dir().protocol()?.selected_on, "valid");
 //!
-//! let device = trimer::nn::device::parse("cpu")?;
-//! let never = AtomicBool::new(false);
-//! let outcome = train_run(&run, &corpus, &device.clone().autodiff(), &never, &mut Silent)?;
-//! assert_eq!(outcome, Outcome::Finished);
-//! assert_eq!(run.protocol()?.selected_on, "valid");
-//!
-//! // Each head is judged against the label that it was trained on.
-//! let options = EvaluationOptions { n_resamples: 100, ..EvaluationOptions::default() };
-//! let heads = run.evaluate(&corpus, Split::Test, &device, &options)?;
+//! // Each head is evaluated against the label that supervised it.
+//! let heads = run.evaluate(Split::Valid)?;
 //! let fused = heads.multimodal.ok_or("no multimodal head")?;
 //! assert!(fused.scalar("accuracy").is_some_and(|a| (0.0..=1.0).contains(&a)));
 //! assert!(fused.interval("accuracy").is_some());
+//!
+//! // Calibrated probabilities of every utterance, [utterance, class].
+//! let predictions = run.predict(&corpus)?;
+//! assert_eq!(predictions.indices.len(), corpus.len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Numbers alone
 //!
-//! Metrics and statistics work on plain slices, so predictions of any other program can be judged by
+//! Metrics and statistics work on plain slices, so predictions of any other program can be evaluated by
 //! the same conventions. Each convention has a name of its own; `docs/metrics.md` lists all of them.
 //!
 //! ```
-//! use trimer::core::metrics::{EvaluationOptions, evaluate_regression};
+//! use trimer::metrics::{EvaluationOptions, evaluate_regression};
 //!
 //! let truth = [-1.2, 0.0, 0.4, 2.6];
 //! let pred = [-0.8, 0.2, -0.1, 2.2];
@@ -149,18 +144,45 @@
 //! - `docs/models/lfmim.md`: equations, presets and deviations of the model.
 //! - `examples/`: the same steps as whole programs.
 
-pub use trimer_core as core;
-pub use trimer_nn as nn;
+pub use trimer_core::{
+    Head, HeadMap, Hint, LabelSpace, Modality, ModalityMap, ModalitySet, corpus, error, import, io,
+    labels, metrics, random, stats, store,
+};
+pub use trimer_nn::{self as nn, burn, models};
 pub use trimer_report as report;
 pub use trimer_study as study;
+pub use trimer_train::{self as train, plugins};
+
+/// What a model predicts.
+pub use trimer_nn::Task;
+/// A trained run, and how one is made.
+pub use trimer_train::{Run, RunBuilder};
+
+/// For configurations outside of this workspace: `#[serde(crate = "trimer::serde")]`.
+pub use serde;
+
+/// The command line as a library: a program that registers models of its own is then a `trimer` that
+/// knows them.
+#[cfg(feature = "cli")]
+pub use trimer_cli as cli;
 
 /// The names that most programs need: `use trimer::prelude::*;`.
 pub mod prelude {
     pub use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
     pub use trimer_core::{Head, HeadMap, Hint, LabelSpace, Modality, ModalityMap, ModalitySet};
     pub use trimer_nn::burn::tensor::Device;
-    pub use trimer_nn::train::{Outcome, Overrides, RunDir, train_run};
-    pub use trimer_nn::{
-        Batch, FusionModel, InputSpec, MODELS, ModelConfig, ModelOutput, Recorder, Task,
-    };
+    pub use trimer_nn::models::{FusionModel, ModelConfig, ModelConfigOf, ModelOutput, Task};
+    pub use trimer_nn::{Batch, InputSpec, Recorder};
+    pub use trimer_train::{Outcome, Overrides, Run, RunDir, train_run};
+}
+
+/// The documents with Rust in them: `cargo test` compiles their snippets.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../CONTRIBUTING.md")]
+    struct Contributing;
+    #[doc = include_str!("../docs/models/lfmim.md")]
+    struct Lfmim;
 }

@@ -3,17 +3,21 @@
 
     startup_torch.py RUN/seed-1/best.safetensors text.npy audio.npy vision.npy [--threads 2]
 
-Loads the weights that `trimer train` wrote into the peer of `lfmim_torch.py`, pads the features with zeros to the
-preset's lengths as Trimer does, and prints the probabilities of every head as JSON. Only runs that were trained
-without normalisation are read.
+Loads the weights that `trimer train` wrote into the peer of `lfmim_torch.py`, pads the features
+with zeros to the preset's lengths as Trimer does, and prints the probabilities of every head as
+JSON. Only runs that were trained without normalisation are read.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 
-import numpy
+import numpy as np
 import torch
+from layers import positions
 from lfmim_torch import PRESETS, Lfmim
+from safetensors.torch import load_file
 
 HEADS = ("text", "audio", "vision", "multimodal")
 TOWERS = {"text": "towers.0", "audio": "towers.1", "vision": "towers.2", "multi": "joint"}
@@ -29,7 +33,7 @@ IN_BLOCK = {
 }
 
 
-def peer_name(name):
+def peer_name(name: str) -> str:
     """The reference's name of a parameter in the peer's `state_dict`."""
     first, _, rest = name.partition(".")
     if first == "conv":
@@ -44,9 +48,8 @@ def peer_name(name):
     return f"{TOWERS[first.removeprefix('tower_')]}.blocks.{block}.{IN_BLOCK[part]}.{leaf}"
 
 
-def load(path):
-    from safetensors.torch import load_file
-
+def load(path: str) -> Lfmim:
+    """The peer with the weights of a run."""
     with torch.device("meta"):
         model = Lfmim("paper", {"embed": 0.0, "attn": 0.0, "mlp": 0.0})
     wanted = model.state_dict()
@@ -60,14 +63,15 @@ def load(path):
     model.load_state_dict(state, assign=True)
     # Tables of positions are computed, not stored.
     for i, steps in enumerate([*model.steps, model.n_tokens]):
-        from lfmim_torch import positions
-
         setattr(model, f"positions_{i}", positions(steps, PRESETS["paper"][2]))
     return model.eval()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    """Prints the answer."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("weights")
     parser.add_argument("features", nargs=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -76,7 +80,7 @@ def main():
     model = load(args.weights)
     inputs = []
     for file, dim, steps in zip(args.features, *PRESETS["paper"][:2]):
-        frames = torch.from_numpy(numpy.load(file).astype("float32"))[:steps]
+        frames = torch.from_numpy(np.load(file).astype("float32"))[:steps]
         padded = torch.zeros(1, steps, dim)
         padded[0, : len(frames)] = frames
         inputs.append(padded)

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 use tempfile::TempDir;
-use trimer::core::{Modality, store::npy};
+use trimer::{Modality, store::npy};
 
 /// Sizes with which a training takes a fraction of a second.
 pub(crate) const TINY: &str = "--set model.d_model=8 --set model.n_heads=2 --set model.d_ff=8 \

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     path::Path,
 };
-use trimer::core::store::columns::{Column, read_columns};
+use trimer::store::columns::{Column, read_columns};
 
 fn train(dir: &Path, corpus: &str, out: &str, more: &str) {
     let line = format!("train --corpus {corpus} {TINY} {more} --out {out}");
@@ -127,6 +127,33 @@ fn ece(table: &Table, temperature: f64) -> f64 {
     sum / rows.len() as f64
 }
 
+/// What `predict` says of test: `--raw` what the file of predictions holds, else that at the temperature.
+fn check_answers(at: &Path, seed: u64, test: &Table, temperature: f64) {
+    let line = format!("predict r --corpus c --split test --seed {seed} --json");
+    let said = trimer(at, &line).json();
+    let raw = trimer(at, &format!("{line} --raw")).json();
+    for (i, (id, _, row)) in test.rows.iter().enumerate() {
+        assert_eq!(said[i]["id"], id.as_str());
+        assert_eq!(
+            (&said[i]["calibrated"], &raw[i]["calibrated"]),
+            (&true.into(), &false.into())
+        );
+        let (said, raw) = (
+            &said[i]["heads"]["multimodal"],
+            &raw[i]["heads"]["multimodal"],
+        );
+        assert_eq!(
+            said["class"], raw["class"],
+            "a temperature changes no decision"
+        );
+        let changed = at_temperature(row, temperature);
+        for ((class, p), q) in test.classes.iter().zip(row).zip(changed) {
+            assert_eq!(raw["probabilities"][class], *p);
+            assert!((said["probabilities"][class].as_f64().unwrap() - q).abs() < 1e-9);
+        }
+    }
+}
+
 #[test]
 fn temperatures_are_those_of_an_independent_search_and_every_answer_uses_them() {
     let dir = with_corpus(200);
@@ -167,26 +194,7 @@ fn temperatures_are_those_of_an_independent_search_and_every_answer_uses_them() 
             if head == "multimodal" {
                 before[i] = ece(&test, 1.0);
                 after[i] = ece(&test, temperature);
-                let line = format!("predict r --corpus c --split test --seed {seed} --json");
-                let said = trimer(at, &line).json();
-                let raw = trimer(at, &format!("{line} --raw")).json();
-                for (i, (id, _, row)) in test.rows.iter().enumerate() {
-                    assert_eq!(said[i]["id"], id.as_str());
-                    assert_eq!(
-                        (&said[i]["calibrated"], &raw[i]["calibrated"]),
-                        (&true.into(), &false.into())
-                    );
-                    let (said, raw) = (&said[i]["heads"][head], &raw[i]["heads"][head]);
-                    assert_eq!(
-                        said["class"], raw["class"],
-                        "a temperature changes no decision"
-                    );
-                    let changed = at_temperature(row, temperature);
-                    for ((class, p), q) in test.classes.iter().zip(row).zip(changed) {
-                        assert_eq!(raw["probabilities"][class], *p);
-                        assert!((said["probabilities"][class].as_f64().unwrap() - q).abs() < 1e-9);
-                    }
-                }
+                check_answers(at, seed, &test, temperature);
             }
         }
     }
@@ -308,13 +316,13 @@ fn labels_of_test_play_no_part_and_the_file_can_be_made_again() {
     }
     trimer(at, "calibrate run-one --refit --fit-only").ok();
     assert_eq!(stored, fs::read(file("one")).unwrap());
-    // Folds are judged together.
+    // Folds are evaluated together.
     let both = trimer(at, "calibrate run-one run-two --json").json();
     assert_eq!(both["heads"]["multimodal"]["n"], 40);
 }
 
 #[test]
-fn silence_keeps_its_promise_where_it_was_chosen() {
+fn abstention_keeps_its_promise_where_it_was_chosen() {
     let dir = with_corpus(200);
     let at = dir.path();
     train(at, "c", "r", "--set train.epochs=6");
@@ -325,8 +333,8 @@ fn silence_keeps_its_promise_where_it_was_chosen() {
         .map(|(id, t, _)| (id.as_str(), t.unwrap()))
         .collect();
     let mut coverages = Vec::new();
-    for wish in [0.4, 0.6, 0.8] {
-        let line = format!("predict r --corpus c --split valid --abstain-at {wish} --json");
+    for target in [0.4, 0.6, 0.8] {
+        let line = format!("predict r --corpus c --split valid --abstain-at {target} --json");
         let said = trimer(at, &line).json();
         let (mut n, mut right) = (0, 0);
         for one in said.as_array().unwrap() {
@@ -340,7 +348,7 @@ fn silence_keeps_its_promise_where_it_was_chosen() {
         }
         let eval = trimer(
             at,
-            &format!("calibrate r --split valid --abstain-at {wish} --json"),
+            &format!("calibrate r --split valid --abstain-at {target} --json"),
         )
         .json();
         let promised = &eval["heads"]["multimodal"]["abstain"][0];
@@ -348,7 +356,10 @@ fn silence_keeps_its_promise_where_it_was_chosen() {
             (promised["coverage"].as_f64().unwrap() - n as f64 / truth.len() as f64).abs() < 1e-12
         );
         if n > 0 {
-            assert!(right as f64 / n as f64 >= wish, "{right} of {n} for {wish}");
+            assert!(
+                right as f64 / n as f64 >= target,
+                "{right} of {n} for {target}"
+            );
         }
         coverages.push(n);
     }
@@ -415,4 +426,41 @@ fn scores_have_nothing_to_calibrate() {
         trimer(at, "eval r --json").json()["calibration"],
         serde_json::json!({})
     );
+}
+
+/// The library and the command give the same answer under the same name.
+#[test]
+fn the_library_predicts_what_the_command_prints() {
+    use trimer::train::RunDir;
+    use trimer::{Head, corpus::Corpus, corpus::Split};
+
+    let dir = with_corpus(120);
+    let at = dir.path();
+    train(at, "c", "r", "--set train.epochs=3");
+    let run = RunDir::open(&at.join("r")).unwrap();
+    let corpus = Corpus::open(at.join("c")).unwrap();
+    let rows = corpus.indices(Split::Test);
+    let device = trimer::nn::device::parse("cpu").unwrap();
+    let both = [
+        ("", run.predict(1, &corpus, &rows, &device).unwrap()),
+        (
+            "--raw",
+            run.predict_raw(1, &corpus, &rows, &device).unwrap(),
+        ),
+    ];
+    assert_ne!(both[0].1.outputs, both[1].1.outputs);
+    for (option, ours) in both {
+        let line = format!("predict r --corpus c --split test --json {option}");
+        let printed = trimer(at, &line).json();
+        for (i, one) in printed.as_array().unwrap().iter().enumerate() {
+            let said = &one["heads"]["multimodal"]["probabilities"];
+            let row = ours.row(Head::Multimodal, i).unwrap();
+            for (class, p) in run.config.classes.iter().zip(row) {
+                assert_eq!(said[class].as_f64(), Some(*p), "{line}: {class}");
+            }
+        }
+    }
+    let stored = run.predictions(1, &corpus, Split::Test, &device).unwrap();
+    let raw = run.predict_raw(1, &corpus, &stored.indices, &device);
+    assert_eq!(stored.indices, raw.unwrap().indices);
 }

@@ -83,7 +83,7 @@ fn windows_and_streaming_give_one_row_per_utterance_and_see_no_more_than_they_sa
 }
 
 #[test]
-fn a_part_of_train_selects_and_valid_can_be_judged() {
+fn a_part_of_train_selects_and_valid_can_be_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     talks(at);
@@ -101,7 +101,7 @@ fn a_part_of_train_selects_and_valid_can_be_judged() {
     )
     .ok();
     assert_eq!(protocol("all")["fitted_on"], "train+valid");
-    // What was learned is not judged.
+    // What was learned from is not evaluated on.
     assert!(!entries(&at.join("all/seed-1")).contains(&"predictions-valid.parquet".to_owned()));
     train(at, "no", "--set data.fit_on=train+valid").refused(&["data.fit_on", "train.select=last"]);
     train(at, "no", "--set data.valid_from_train=0.95").refused(&["data.valid_from_train"]);
@@ -119,7 +119,7 @@ fn a_part_of_train_selects_and_valid_can_be_judged() {
 }
 
 #[test]
-fn short_and_long_conversations_are_judged_apart() {
+fn short_and_long_conversations_are_evaluated_separately() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     talks(at);

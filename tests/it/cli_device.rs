@@ -4,8 +4,8 @@ use crate::cli::{TINY, command, finish, trimer, with_corpus};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 use trimer::nn::burn::tensor::Device;
-use trimer::nn::train::RunDir;
 use trimer::nn::weights::{parameters, state_dict, to_vec};
+use trimer::train::RunDir;
 
 /// No machine has so many cards, whatever the binary was built with.
 const NOT_THERE: &str = "cuda:60000";
@@ -120,11 +120,11 @@ fn a_loaded_model_is_that_of_the_file_and_owes_nothing_to_initial_values() {
     let device = Device::flex();
     let cfg = &run.config;
     // Initial values that are not drawn are zero, every one of them.
-    let blank = cfg
+    let uninitialised = cfg
         .model
-        .build_blank(&cfg.input, cfg.task, &device)
+        .build_uninitialised(&cfg.input, cfg.task, &device)
         .unwrap();
-    for (path, (_, value)) in parameters(&blank) {
+    for (path, (_, value)) in parameters(&uninitialised) {
         assert!(to_vec(value).iter().all(|x| *x == 0.0), "{path}");
     }
     let (loaded, _) = run.load_model(1, &device).unwrap();

@@ -332,7 +332,7 @@ fn the_default_place_of_a_run_stays_inside_of_runs() {
 fn help_lists_every_format_and_every_key() {
     let dir = tempfile::tempdir().unwrap();
     let import = trimer(dir.path(), "corpus import --help").ok();
-    for importer in trimer::core::import::IMPORTERS {
+    for importer in trimer::import::IMPORTERS {
         let line = format!("  {:8} {}", importer.info().id, importer.info().source);
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
@@ -363,4 +363,27 @@ fn a_result_that_cannot_be_printed_is_an_error() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("standard output"), "{said}");
+}
+
+/// An error of a file passes through the command line as it is, and so does its hint.
+#[test]
+fn an_array_of_objects_is_refused_with_a_way_out() {
+    let dir = with_corpus(30);
+    let at = dir.path();
+    trimer(
+        at,
+        &format!("train --corpus c {TINY} --set train.epochs=1 --out r"),
+    )
+    .ok();
+    let header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }";
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    fs::write(at.join("objects.npy"), bytes).unwrap();
+    trimer(at, "predict r --features text=objects.npy").refused(&[
+        "objects.npy",
+        "hint: ",
+        "astype(\"float32\")",
+    ]);
 }

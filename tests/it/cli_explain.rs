@@ -3,7 +3,7 @@
 use crate::cli::{TINY, entries, import_rows, trimer, with_corpus};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
-use trimer::core::corpus::Corpus;
+use trimer::corpus::Corpus;
 
 fn number(value: &Value) -> f64 {
     value
@@ -115,6 +115,59 @@ fn contributions_sum_to_the_difference_and_less_is_what_a_model_with_less_says()
     assert!(text.out.contains("without audio"), "{text}");
 }
 
+/// What is told of one utterance's attention: which frames, and the share that each has.
+fn check_attention(one: &Value, corpus: &Corpus, towers: &[&str], out: &str) {
+    let attention = &one["explanation"]["attention"];
+    let frames = &attention["frames"]["audio"];
+    let index: Vec<u64> = frames["index"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i.as_u64().unwrap())
+        .collect();
+    // Audio has more frames than the four that are read: the first and the last among them.
+    let available = {
+        let id = one["id"].as_str().unwrap();
+        let row = corpus.utterances().iter().position(|u| u.id == id).unwrap();
+        corpus.frame_count(row, trimer::Modality::Audio) as u64
+    };
+    assert_eq!(index.len(), 4);
+    assert!(index.is_sorted() && *index.last().unwrap() < available);
+    if out == "r" {
+        assert_eq!(
+            (index[0], index[3]),
+            (0, available - 1),
+            "spread over the utterance"
+        );
+    }
+    assert_eq!(number(&frames["seconds"][1]), index[1] as f64 / 25.0);
+    let layers = attention["layers"].as_array().unwrap();
+    let mut seen: Vec<&str> = layers
+        .iter()
+        .map(|l| l["tower"].as_str().unwrap())
+        .collect();
+    seen.dedup();
+    let mut expected = towers.to_vec();
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "{out}");
+    for layer in layers {
+        let shares = layer["shares"].as_object().unwrap();
+        let mut sum = number(&layer["elsewhere"]);
+        for (modality, shares) in shares {
+            let shares = shares.as_array().unwrap();
+            let n = attention["frames"][modality]["index"]
+                .as_array()
+                .unwrap()
+                .len();
+            assert_eq!(shares.len(), n);
+            assert!(shares.iter().all(|s| (0.0..=1.0).contains(&number(s))));
+            sum += shares.iter().map(number).sum::<f64>();
+        }
+        assert!((sum - 1.0).abs() < 1e-5, "{layer}");
+    }
+}
+
 #[test]
 fn attention_is_told_over_the_frames_that_the_model_reads() {
     let dir = tempfile::tempdir().unwrap();
@@ -169,57 +222,9 @@ fn attention_is_told_over_the_frames_that_the_model_reads() {
             &format!("predict {out} --corpus c --split test --explain --json"),
         )
         .json();
+        let corpus = Corpus::open(at.join("c")).unwrap();
         for one in why.as_array().unwrap() {
-            let attention = &one["explanation"]["attention"];
-            let frames = &attention["frames"]["audio"];
-            let index: Vec<u64> = frames["index"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|i| i.as_u64().unwrap())
-                .collect();
-            // Audio has more frames than the four that are read: the first and the last among them.
-            let available = {
-                let corpus = Corpus::open(at.join("c")).unwrap();
-                let id = one["id"].as_str().unwrap();
-                let row = corpus.utterances().iter().position(|u| u.id == id).unwrap();
-                corpus.frame_count(row, trimer::core::Modality::Audio) as u64
-            };
-            assert_eq!(index.len(), 4);
-            assert!(index.is_sorted() && *index.last().unwrap() < available);
-            if out == "r" {
-                assert_eq!(
-                    (index[0], index[3]),
-                    (0, available - 1),
-                    "spread over the utterance"
-                );
-            }
-            assert_eq!(number(&frames["seconds"][1]), index[1] as f64 / 25.0);
-            let layers = attention["layers"].as_array().unwrap();
-            let mut seen: Vec<&str> = layers
-                .iter()
-                .map(|l| l["tower"].as_str().unwrap())
-                .collect();
-            seen.dedup();
-            let mut expected = towers.clone();
-            seen.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(seen, expected, "{out}");
-            for layer in layers {
-                let shares = layer["shares"].as_object().unwrap();
-                let mut sum = number(&layer["elsewhere"]);
-                for (modality, shares) in shares {
-                    let shares = shares.as_array().unwrap();
-                    let n = attention["frames"][modality]["index"]
-                        .as_array()
-                        .unwrap()
-                        .len();
-                    assert_eq!(shares.len(), n);
-                    assert!(shares.iter().all(|s| (0.0..=1.0).contains(&number(s))));
-                    sum += shares.iter().map(number).sum::<f64>();
-                }
-                assert!((sum - 1.0).abs() < 1e-5, "{layer}");
-            }
+            check_attention(one, &corpus, &towers, out);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use trimer::core::Modality;
+use trimer::Modality;
 
 /// Where a hostile pickle would leave its mark.
 fn pwned() -> &'static Path {
@@ -35,10 +35,9 @@ fn refused(format: &str, source: &Path, words: &[&str]) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn hostile_files_are_refused_by_the_tool() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let folder = golden.join("corpora/hostile");
     let expected = golden::json(&folder.join("expected.json"));
     let mut seen = 0;
@@ -83,10 +82,9 @@ fn refused_as_feature(npy: &Path) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn hostile_checkpoints_are_refused_in_place_of_weights() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = with_corpus(30);
     trimer(
         dir.path(),

@@ -8,7 +8,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use trimer::core::{
+use trimer::{
     LabelSpace, Modality, ModalityMap,
     corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance},
     store::npy,

@@ -226,18 +226,12 @@ fn a_data_card_in_three_forms() {
     trimer(at, "corpus stats c --card card.pdf").refused(&["card.pdf", "hint: "]);
 }
 
-/// CREMA-D's crowd votes, where they can be had. The numbers are those of
+/// CREMA-D's crowd votes. The numbers are those of
 /// `crates/trimer-core/tests/data/labels_reference.py`, an independent computation.
 #[test]
+#[cfg_attr(not(trimer_data), ignore = "needs TRIMER_SHARED with data/")]
 fn the_votes_of_crema_d_give_the_figures_of_the_reference() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
-    let votes = golden.join("../data/cremad_votes/tabulatedVotes.csv");
-    if !votes.exists() {
-        println!("skipped: no votes of CREMA-D beside the fixtures");
-        return;
-    }
+    let votes = golden::data().join("cremad_votes/tabulatedVotes.csv");
     let dir = tempfile::tempdir().unwrap();
     let line = format!(
         "labels aggregate {} --format cremad --rule majority --threshold 0 --resamples 20 --out out --json",

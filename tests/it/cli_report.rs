@@ -4,8 +4,8 @@ use crate::cli::{Folder, TINY, entries, import_rows, trimer, with_corpus};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use trimer::core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
-use trimer::core::{LabelSpace, ModalityMap};
+use trimer::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer::{LabelSpace, ModalityMap};
 
 const SECTIONS: [&str; 12] = [
     "protocol",
@@ -117,21 +117,7 @@ fn a_run_of_utterances_has_its_sections_and_the_page_stays_the_same() {
     check_hardest(at, run);
     check_pairs(at, run);
 
-    // Every figure lies in the folder, twice.
-    let figures = first["figures"].as_array().unwrap();
-    let files = entries(&at.join("figs"));
-    assert_eq!(files.len(), 2 * figures.len());
-    assert!(figures.len() > 15, "{figures:?}");
-    for name in figures {
-        let name = name.as_str().unwrap();
-        let svg = fs::read_to_string(at.join(format!("figs/{name}.svg"))).unwrap();
-        assert!(
-            svg.starts_with("<?xml") && svg.ends_with("</svg>\n"),
-            "{name}"
-        );
-        let csv = fs::read_to_string(at.join(format!("figs/{name}.csv"))).unwrap();
-        assert!(csv.lines().count() > 1, "{name}");
-    }
+    check_figures(at, &first["figures"]);
 
     // The test split was opened once more, which is noted; the page is the same to the byte.
     let protocol = fs::read_to_string(at.join("r/protocol.json")).unwrap();
@@ -155,6 +141,24 @@ fn a_run_of_utterances_has_its_sections_and_the_page_stays_the_same() {
     assert!(!text.contains("<h2>Robustness</h2>") && !text.contains("<h2>Data</h2>"));
     let protocol = fs::read_to_string(at.join("r/protocol.json")).unwrap();
     assert_eq!(protocol.matches("\"report\"").count(), 3);
+}
+
+/// Every figure lies in the folder `figs`, twice.
+fn check_figures(at: &Path, figures: &Value) {
+    let figures = figures.as_array().unwrap();
+    let files = entries(&at.join("figs"));
+    assert_eq!(files.len(), 2 * figures.len());
+    assert!(figures.len() > 15, "{figures:?}");
+    for name in figures {
+        let name = name.as_str().unwrap();
+        let svg = fs::read_to_string(at.join(format!("figs/{name}.svg"))).unwrap();
+        assert!(
+            svg.starts_with("<?xml") && svg.ends_with("</svg>\n"),
+            "{name}"
+        );
+        let csv = fs::read_to_string(at.join(format!("figs/{name}.csv"))).unwrap();
+        assert!(csv.lines().count() > 1, "{name}");
+    }
 }
 
 /// The hardest utterances are those whose true class has the lowest probability.
@@ -254,7 +258,7 @@ fn runs_of_different_corpora_and_models_stand_side_by_side() {
         assert!(left_out.contains(&id), "{left_out:?}");
     }
     assert!(page.contains("Left out: "), "a column says why it is empty");
-    // Two runs of one name are told apart by their paths.
+    // Two runs of one name are distinguished by their paths.
     fs::create_dir(at.join("sub")).unwrap();
     train(at, "c", "sub/one", TINY);
     let same = trimer(
@@ -365,7 +369,7 @@ fn yes_no(folder: &Path) {
 }
 
 #[test]
-fn a_model_of_conversations_is_judged_by_their_length() {
+fn a_model_of_conversations_is_evaluated_by_their_length() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     trimer(
@@ -494,4 +498,18 @@ fn what_cannot_be_shown_is_refused_before_anything_is_written() {
     .ok();
     let page = fs::read_to_string(at.join("bad.html")).unwrap();
     assert!(page.contains("SELECTED ON TEST"));
+}
+
+/// The losses that a model asks for in addition to its heads stand in every line of the log, but no plug-in made them.
+#[test]
+fn losses_of_the_model_are_nothing_that_plugins_measured() {
+    let dir = with_corpus(60);
+    let at = dir.path();
+    let line = "train --corpus c --model mlf_dnn --set train.epochs=1 --out r";
+    trimer(at, line).ok();
+    let log = fs::read_to_string(at.join("r/seed-1/log.jsonl")).unwrap();
+    assert!(log.contains("aux_losses"), "{log}");
+    let line = "report r --without robustness --without embedding --out r.html --json";
+    let run = trimer(at, line).json()["runs"][0].take();
+    assert!(run["plugins"]["left_out"].is_string(), "{}", run["plugins"]);
 }

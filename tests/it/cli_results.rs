@@ -10,9 +10,9 @@ use std::{
     fs::{self, File},
     path::Path,
 };
-use trimer::core::store::columns::{Column, read_columns};
-use trimer::core::store::npy;
-use trimer::nn::train::RunDir;
+use trimer::store::columns::{Column, read_columns};
+use trimer::store::npy;
+use trimer::train::RunDir;
 
 fn keys(value: &Value) -> Vec<&str> {
     value
@@ -254,7 +254,7 @@ fn assert_close(a: &Value, b: &Value) {
 }
 
 #[test]
-fn scores_are_learned_and_judged() {
+fn scores_are_learned_and_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let source = at.join("s");
@@ -312,7 +312,7 @@ fn choices_of_model_and_data_train_and_are_recorded() {
     assert_eq!(keys(&eval["heads"]), ["text", "audio", "multimodal"]);
     train(at, "ml", "--set train.unimodal_labels=multimodal");
     assert_eq!(config("ml")["train"]["unimodal_labels"], "multimodal");
-    // Every head of LFMIM-ML answers to the multimodal label.
+    // Every head of LFMIM-ML is supervised by the multimodal label.
     let file = table(&at.join("ml/seed-1/predictions-test.parquet"));
     assert_eq!(file["truth_text"], file["truth_multimodal"]);
     let own = table(&at.join("two/seed-1/predictions-test.parquet"));
@@ -385,10 +385,9 @@ fn heads_without_labels_are_left_out_of_training() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn a_corpus_of_scores_imported_as_classes_trains() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let mut trained = 0;
     for path in golden::files(&golden.join("corpora/mmsa"), "pkl") {
         let stem = golden::stem(&path);
@@ -512,14 +511,14 @@ fn a_run_changed_by_hand_is_refused() {
 }
 
 #[test]
-fn given_weights_are_judged_as_they_are_or_trained_further() {
+fn given_weights_are_evaluated_as_they_are_or_trained_further() {
     let dir = with_corpus(40);
     let at = dir.path();
     train(at, "first", "--set data.normalise=standard");
     let init = "--set data.normalise=standard --init first/seed-1/best.safetensors";
-    train(at, "judged", &format!("{init} --set train.epochs=0"));
+    train(at, "evaluated", &format!("{init} --set train.epochs=0"));
     let predictions = |run: &str| table(&at.join(run).join("seed-1/predictions-test.parquet"));
-    assert_eq!(predictions("first"), predictions("judged"));
+    assert_eq!(predictions("first"), predictions("evaluated"));
     train(at, "further", init);
     assert_ne!(predictions("first"), predictions("further"));
     // Weights that cannot be used leave no run behind.
@@ -532,15 +531,25 @@ fn given_weights_are_judged_as_they_are_or_trained_further() {
     refused("wide/seed-1/best.safetensors", &["another shape", "hint: "]);
     refused("none.safetensors", &["none.safetensors"]);
     refused("c/corpus.toml", &["corpus.toml", "hint: "]);
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+}
+
+#[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
+fn hostile_checkpoints_are_refused_as_initial_weights() {
+    let golden = golden::folder();
+    let dir = with_corpus(40);
+    let at = dir.path();
+    let mut seen = 0;
     for path in golden::files(&golden.join("checkpoints"), "pth") {
         if golden::stem(&path).starts_with("bad_") {
             let name = path.file_name().unwrap().to_str().unwrap();
             fs::copy(&path, at.join(name)).unwrap();
-            refused(name, &[name, "hint: "]);
+            let line = format!("train --corpus c {TINY} --init {name} --out x");
+            trimer(at, &line).refused(&[name, "hint: "]);
+            assert!(!at.join("x").exists());
+            seen += 1;
         }
     }
+    assert!(seen > 0);
     assert!(!Path::new("/tmp/pwned").exists());
 }

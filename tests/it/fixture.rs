@@ -7,11 +7,9 @@ use std::path::Path;
 use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
 use trimer::nn::weights::{NamedTensor, read_tensors};
 
-/// Names of the fixtures whose name starts with `prefix`, sorted; empty when there is no folder.
+/// Names of the fixtures whose name starts with `prefix`, sorted; there must be some.
 pub(crate) fn names(prefix: &str) -> Vec<String> {
-    let Some(folder) = folder() else {
-        return Vec::new();
-    };
+    let folder = folder();
     let mut names: Vec<String> = fs::read_dir(&folder)
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
@@ -19,6 +17,11 @@ pub(crate) fn names(prefix: &str) -> Vec<String> {
         .filter(|name| name.starts_with(prefix))
         .collect();
     names.sort();
+    assert!(
+        !names.is_empty(),
+        "no fixture `{prefix}*` in {}",
+        folder.display()
+    );
     println!("fixtures {prefix}*: {names:?}");
     names
 }
@@ -32,7 +35,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn open(name: &str) -> Self {
-        Self::open_in(&folder().expect("a name was found in it"), name)
+        Self::open_in(&folder(), name)
     }
 
     pub(crate) fn open_in(folder: &Path, name: &str) -> Self {

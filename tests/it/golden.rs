@@ -1,4 +1,5 @@
-//! The reference fixtures, which lie outside of the repository.
+//! The reference fixtures, which lie outside of the repository. Tests that need them carry an attribute that shows
+//! them as ignored where the environment names no folder (`build.rs`); whoever gets here must find what it looks for.
 
 use std::{
     collections::BTreeMap,
@@ -6,15 +7,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of fixtures; `None`, after a line that says so, where the environment names none.
-pub(crate) fn folder() -> Option<PathBuf> {
-    let folder = env::var_os("TRIMER_GOLDEN").map(PathBuf::from).or_else(|| {
-        let shared = env::var_os("TRIMER_SHARED")?;
-        Some(Path::new(&shared).join("golden"))
-    });
-    if folder.is_none() {
-        println!("skipped: neither TRIMER_GOLDEN nor TRIMER_SHARED is set");
-    }
+/// A folder that the environment names; empty is as good as unset.
+fn named(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// The folder of fixtures: `TRIMER_GOLDEN`, else `golden/` of `TRIMER_SHARED`.
+pub(crate) fn folder() -> PathBuf {
+    let folder = named("TRIMER_GOLDEN").or_else(|| Some(named("TRIMER_SHARED")?.join("golden")));
+    there(folder.expect("TRIMER_GOLDEN or TRIMER_SHARED names the folder of fixtures"))
+}
+
+/// The folder of excerpts of public corpora: `data/` of `TRIMER_SHARED`.
+pub(crate) fn data() -> PathBuf {
+    there(
+        named("TRIMER_SHARED")
+            .expect("TRIMER_SHARED names the folder of data")
+            .join("data"),
+    )
+}
+
+fn there(folder: PathBuf) -> PathBuf {
+    assert!(folder.is_dir(), "no folder {}", folder.display());
     folder
 }
 

@@ -1,4 +1,4 @@
-//! Every registered model on a GPU backend beside the CPU. Compiled with the features `wgpu` and
+//! Every registered model on a GPU backend compared with the CPU. Compiled with the features `wgpu` and
 //! `cuda` only; skipped, with a line, where the machine has no such device. A software adapter of
 //! Vulkan will do.
 

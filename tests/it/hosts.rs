@@ -1,7 +1,6 @@
 //! The host models of FAGM as their fixtures describe them.
 
 use crate::fixture::Fixture;
-use trimer::core::{HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::tensor::{Device, Tensor};
 use trimer::nn::losses::{CrossEntropy, FocalLoss, MmgcnFocalLoss, Reduction};
 use trimer::nn::models::ModelConfigOf;
@@ -11,6 +10,7 @@ use trimer::nn::models::dialoguernn::DialogueRnnConfig;
 use trimer::nn::models::mm_dfn::MmDfnConfig;
 use trimer::nn::models::mmgcn::MmgcnConfig;
 use trimer::nn::{Batch, Conversations, InputSpec, ModelConfig, Sequence};
+use trimer::{HeadMap, Modality, ModalityMap};
 
 pub(crate) fn input_key(modality: Modality) -> &'static str {
     match modality {
@@ -68,19 +68,19 @@ fn dims(fixture: &Fixture, prefix: &str) -> ModalityMap<Option<usize>> {
 }
 
 /// The input of a model that reads conversations.
-pub(crate) fn spec(dims: ModalityMap<Option<usize>>, parties: usize) -> InputSpec {
+pub(crate) fn spec(dims: ModalityMap<Option<usize>>, n_speakers: usize) -> InputSpec {
     InputSpec {
         dims,
         lengths: ModalityMap::from_fn(|_| 1),
         sampling: ModalityMap::default(),
-        n_speakers: Some(parties),
+        n_speakers: Some(n_speakers),
     }
 }
 
 /// The host's input; `prefix` leads to a batch, as `step0.`, and is empty where there is one.
 pub(crate) fn input(fixture: &Fixture, prefix: &str) -> InputSpec {
-    let parties = fixture.get(&format!("{prefix}input.qmask")).shape[2];
-    spec(dims(fixture, prefix), parties)
+    let n_speakers = fixture.get(&format!("{prefix}input.qmask")).shape[2];
+    spec(dims(fixture, prefix), n_speakers)
 }
 
 /// The host's configuration, without dropout.
@@ -90,7 +90,7 @@ pub(crate) fn config(fixture: &Fixture) -> ModelConfig {
     let flag = |key: &str| constructor[key].as_bool().unwrap();
     let real = |key: &str| constructor[key].as_f64().unwrap();
     match id(fixture) {
-        "mmgcn" => ModelConfig::Mmgcn(MmgcnConfig {
+        "mmgcn" => ModelConfig::from(MmgcnConfig {
             d_context: at("D_e"),
             d_graph: at("graph_hidden_size"),
             n_layers: count(fixture, "graph_model.graph_net.convs.", ".weight"),
@@ -103,7 +103,7 @@ pub(crate) fn config(fixture: &Fixture) -> ModelConfig {
             let speakers = constructor["speaker_weights"].as_str().unwrap().split('-');
             let speakers: Vec<f64> = speakers.map(|w| w.parse().unwrap()).collect();
             let heard = f64::from(u8::from(flag("use_crn_speaker")));
-            ModelConfig::MmDfn(MmDfnConfig {
+            ModelConfig::from(MmDfnConfig {
                 d_context: at("D_e"),
                 d_graph: at("graph_hidden_size"),
                 n_layers: at("Deep_GCN_nlayers"),
@@ -121,7 +121,7 @@ pub(crate) fn config(fixture: &Fixture) -> ModelConfig {
                 ..MmDfnConfig::preset("iemocap").unwrap()
             })
         }
-        "dialoguernn" => ModelConfig::DialogueRnn(DialogueRnnConfig {
+        "dialoguernn" => ModelConfig::from(DialogueRnnConfig {
             d_global: at("D_g"),
             d_party: at("D_p"),
             d_emotion: at("D_e"),
@@ -135,7 +135,7 @@ pub(crate) fn config(fixture: &Fixture) -> ModelConfig {
             let bases = ['a', 'v', 'l'].map(|m| format!("param.dialog_{m}.graph_net.conv1.basis"));
             let basis = bases.iter().find(|key| fixture.has(key)).unwrap();
             let window = |key: &str| constructor[key].as_i64().unwrap();
-            ModelConfig::DialogueGcn(DialogueGcnConfig {
+            ModelConfig::from(DialogueGcnConfig {
                 d_model: at("D_m"),
                 d_context: at("D_e"),
                 d_graph: at("D_h"),
@@ -148,7 +148,7 @@ pub(crate) fn config(fixture: &Fixture) -> ModelConfig {
                 ..DialogueGcnConfig::preset("iemocap").unwrap()
             })
         }
-        _ => ModelConfig::Biddin(BiddinConfig {
+        _ => ModelConfig::from(BiddinConfig {
             d_model: at("D_m"),
             d_global: at("D_g"),
             d_party: at("D_p"),
@@ -194,12 +194,12 @@ pub(crate) fn batch_of(
         let (values, shape) = by_batch(fixture, &key(input_key(m)));
         Some(Sequence::new(values, shape, &lengths, device))
     });
-    let (one_hot, [_, time, parties]) = by_batch(fixture, &key("input.qmask"));
+    let (one_hot, [_, time, n_speakers]) = by_batch(fixture, &key("input.qmask"));
     let labels = &fixture.get(&key("input.label")).values;
     let (mut speakers, mut targets) = (Vec::new(), Vec::new());
     for (b, &length) in lengths.iter().enumerate() {
         for t in 0..length {
-            let row = &one_hot[(b * time + t) * parties..][..parties];
+            let row = &one_hot[(b * time + t) * n_speakers..][..n_speakers];
             let speaker = row.iter().position(|x| *x == 1.0);
             speakers.push(speaker.expect("a real turn has a speaker"));
             targets.push(Some(labels[b * time + t] as u32));
@@ -211,7 +211,7 @@ pub(crate) fn batch_of(
         conversations: Some(Conversations {
             lengths,
             speakers,
-            n_speakers: parties,
+            n_speakers,
         }),
         sequences,
         labels: HeadMap::from_fn(|_| targets.clone()),

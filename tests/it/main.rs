@@ -1,5 +1,5 @@
 //! All integration tests in one binary. Tests against reference fixtures are named `parity_*`; they
-//! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and skip without either.
+//! read the folder named by `TRIMER_GOLDEN`, else `$TRIMER_SHARED/golden`, and are shown as ignored without either.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -20,6 +20,7 @@ mod cli_report;
 mod cli_results;
 mod conformance;
 mod conformance_plugins;
+mod documents;
 mod fixture;
 mod golden;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]

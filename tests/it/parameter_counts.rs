@@ -3,7 +3,7 @@
 use crate::parity_peers::configure;
 use serde::Deserialize;
 use std::path::Path;
-use trimer::core::ModalityMap;
+use trimer::ModalityMap;
 use trimer::nn::burn::tensor::Device;
 use trimer::nn::weights::parameter_count;
 use trimer::nn::{InputSpec, Task};
@@ -37,7 +37,10 @@ fn models_have_the_stated_numbers_of_parameters() {
             Some(&stated.preset),
             stated.settings.iter().cloned(),
         );
-        let (own, sampling) = config.default_input();
+        let trimer::models::ReadLimits {
+            lengths: own,
+            sampling,
+        } = config.read_limits();
         let input = InputSpec {
             n_speakers: None,
             dims: stated.dims,

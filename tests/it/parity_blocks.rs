@@ -73,112 +73,121 @@ fn check_gradients<M: Module>(
     );
 }
 
+/// The masks of a case; a boolean `attn_mask` forbids, one of floats is added.
+fn attention_mask(fixture: &Fixture, case: &serde_json::Value, prefix: &str) -> AttentionMask {
+    let key = |k: &str| format!("{prefix}{k}");
+    let mut mask = AttentionMask::default();
+    if fixture.has(&key("input.key_padding_mask")) {
+        mask.pad = Some(
+            fixture
+                .tensor::<2>(&key("input.key_padding_mask"), &device())
+                .bool(),
+        );
+    }
+    if fixture.has(&key("input.attn_mask")) {
+        let m = fixture.tensor::<2>(&key("input.attn_mask"), &device());
+        if case["kind"].as_str().unwrap().contains("float") {
+            mask.additive = Some(m);
+        } else {
+            mask.forbidden = Some(m.bool());
+        }
+    }
+    mask
+}
+
+/// No input of a case may stay unread.
+fn check_that_inputs_are_known(fixture: &Fixture, prefix: &str, memory_key: Option<&str>) {
+    let known = ["x", "grad_output", "key_padding_mask", "attn_mask"]
+        .map(|name| format!("{prefix}input.{name}"));
+    let inputs = format!("{prefix}input.");
+    for key in fixture.tensors.keys().filter(|k| k.starts_with(&inputs)) {
+        assert!(
+            known.contains(key) || Some(key.as_str()) == memory_key,
+            "unread input {key}"
+        );
+    }
+}
+
+fn check_attention(fixture: &Fixture, case: &serde_json::Value) {
+    let prefix = format!("case{}.", case["case"]);
+    let key = |k: &str| format!("{prefix}{k}");
+    let x = fixture
+        .tensor::<3>(&key("input.x"), &device())
+        .require_grad();
+    let [_, _, d] = x.dims();
+    let attention = MultiHeadAttention {
+        in_proj_weight: param(fixture, &key("param.in_proj_weight")),
+        in_proj_bias: param(fixture, &key("param.in_proj_bias")),
+        out_proj: Linear {
+            weight: param(fixture, &key("param.out_proj.weight")),
+            bias: param(fixture, &key("param.out_proj.bias")),
+        },
+        n_heads: case["heads"].as_u64().unwrap() as usize,
+        p_dropout: 0.0,
+    };
+    assert_eq!(attention.in_proj_weight.dims(), [3 * d, d]);
+    let memory_key = ["input.memory", "input.kv", "input.y", "input.key"]
+        .map(key)
+        .into_iter()
+        .find(|k| fixture.has(k));
+    let memory = memory_key
+        .as_ref()
+        .map(|k| fixture.tensor::<3>(k, &device()).require_grad());
+    check_that_inputs_are_known(fixture, &prefix, memory_key.as_deref());
+    let mask = attention_mask(fixture, case, &prefix);
+    let source = memory.clone().unwrap_or_else(|| x.clone());
+    let (out, weights) = attention.forward_cross(x.clone(), source, &mask, &mut Recorder::eval());
+    assert_close(
+        &key("out"),
+        &to_vec(out.clone()),
+        &fixture.get(&key("output.out")).values,
+        OUTPUT,
+        0.0,
+    );
+    // Long sequences come without the weights, which would be large.
+    if let Some(reference) = fixture.tensors.get(&key("output.weights")) {
+        assert_close(
+            &key("weights"),
+            &to_vec(weights),
+            &reference.values,
+            OUTPUT,
+            0.0,
+        );
+    }
+    if memory.is_none() {
+        let fast = attention.forward(x.clone(), &mask, &mut Recorder::eval());
+        assert_close(
+            &key("self"),
+            &to_vec(fast),
+            &fixture.get(&key("output.out")).values,
+            OUTPUT,
+            0.0,
+        );
+    }
+    let loss = (out * fixture.tensor(&key("input.grad_output"), &device())).sum();
+    let mut inputs = vec![("x", &x)];
+    let memory_name = memory_key
+        .as_deref()
+        .map(|k| k.strip_prefix(&key("input.")).unwrap());
+    if let (Some(name), Some(memory)) = (memory_name, &memory) {
+        inputs.push((name, memory));
+    }
+    check_gradients(fixture, &prefix, &attention, str::to_owned, &inputs, &loss);
+}
+
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn attention_agrees_with_every_kind_of_mask() {
     for name in names("block_mha") {
         let fixture = Fixture::open(&name);
         for case in fixture.info["cases"].as_array().unwrap() {
-            let prefix = format!("case{}.", case["case"]);
-            let key = |k: &str| format!("{prefix}{k}");
-            let x = fixture
-                .tensor::<3>(&key("input.x"), &device())
-                .require_grad();
-            let [_, _, d] = x.dims();
-            let attention = MultiHeadAttention {
-                in_proj_weight: param(&fixture, &key("param.in_proj_weight")),
-                in_proj_bias: param(&fixture, &key("param.in_proj_bias")),
-                out_proj: Linear {
-                    weight: param(&fixture, &key("param.out_proj.weight")),
-                    bias: param(&fixture, &key("param.out_proj.bias")),
-                },
-                n_heads: case["heads"].as_u64().unwrap() as usize,
-                p_dropout: 0.0,
-            };
-            assert_eq!(attention.in_proj_weight.dims(), [3 * d, d]);
-            let memory_key = ["input.memory", "input.kv", "input.y", "input.key"]
-                .map(key)
-                .into_iter()
-                .find(|k| fixture.has(k));
-            let memory = memory_key
-                .as_ref()
-                .map(|k| fixture.tensor::<3>(k, &device()).require_grad());
-            let known = [
-                "input.x",
-                "input.grad_output",
-                "input.key_padding_mask",
-                "input.attn_mask",
-            ]
-            .map(key);
-            for k in fixture
-                .tensors
-                .keys()
-                .filter(|k| k.starts_with(&key("input.")))
-            {
-                assert!(
-                    known.contains(k) || Some(k) == memory_key.as_ref(),
-                    "unread input {k}"
-                );
-            }
-            let mut mask = AttentionMask::default();
-            if fixture.has(&key("input.key_padding_mask")) {
-                mask.pad = Some(
-                    fixture
-                        .tensor::<2>(&key("input.key_padding_mask"), &device())
-                        .bool(),
-                );
-            }
-            if fixture.has(&key("input.attn_mask")) {
-                let m = fixture.tensor::<2>(&key("input.attn_mask"), &device());
-                if case["kind"].as_str().unwrap().contains("float") {
-                    mask.additive = Some(m);
-                } else {
-                    mask.forbidden = Some(m.bool());
-                }
-            }
-            let source = memory.clone().unwrap_or_else(|| x.clone());
-            let (out, weights) =
-                attention.forward_cross(x.clone(), source, &mask, &mut Recorder::eval());
-            assert_close(
-                &key("out"),
-                &to_vec(out.clone()),
-                &fixture.get(&key("output.out")).values,
-                OUTPUT,
-                0.0,
-            );
-            // Long sequences come without the weights, which would be large.
-            if let Some(reference) = fixture.tensors.get(&key("output.weights")) {
-                assert_close(
-                    &key("weights"),
-                    &to_vec(weights),
-                    &reference.values,
-                    OUTPUT,
-                    0.0,
-                );
-            }
-            if memory.is_none() {
-                let fast = attention.forward(x.clone(), &mask, &mut Recorder::eval());
-                assert_close(
-                    &key("self"),
-                    &to_vec(fast),
-                    &fixture.get(&key("output.out")).values,
-                    OUTPUT,
-                    0.0,
-                );
-            }
-            let loss = (out * fixture.tensor(&key("input.grad_output"), &device())).sum();
-            let mut inputs = vec![("x", &x)];
-            let memory_name = memory_key
-                .as_deref()
-                .map(|k| k.strip_prefix(&key("input.")).unwrap());
-            if let (Some(name), Some(memory)) = (memory_name, &memory) {
-                inputs.push((name, memory));
-            }
-            check_gradients(&fixture, &prefix, &attention, str::to_owned, &inputs, &loss);
+            check_attention(&fixture, case);
         }
     }
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn layer_norm_agrees() {
     for name in names("block_layernorm") {
         let fixture = Fixture::open(&name);
@@ -215,6 +224,7 @@ fn layer_norm_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_lfmim_block_agrees() {
     for name in names("block_lfmim") {
         let fixture = Fixture::open(&name);
@@ -272,6 +282,7 @@ fn the_lfmim_block_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn cross_entropy_agrees() {
     for name in names("block_cross_entropy") {
         let fixture = Fixture::open(&name);
@@ -319,6 +330,7 @@ fn cross_entropy_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn positions_agree_and_skip_zero_channels() {
     for name in names("block_positional") {
         let fixture = Fixture::open(&name);
@@ -351,9 +363,10 @@ fn positions_agree_and_skip_zero_channels() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn optimizers_and_clipping_agree() {
     use std::collections::BTreeMap;
-    use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};
+    use trimer::train::optim::{Optimizer, OptimizerConfig, Rule, clip_by_norm};
 
     for name in names("block_optimisers") {
         let fixture = Fixture::open(&name);

@@ -4,15 +4,15 @@ use crate::fixture::{Fixture, assert_close, max_abs, names};
 use crate::hosts;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use trimer::core::{HeadMap, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, activation::log_softmax};
 use trimer::nn::models::{AnyModel, FusionModel};
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::plugins::fagm::{Fagm, FagmConfig, RnnMode, rules};
-use trimer::nn::plugins::{At, Chain, GradientMap, Pass, PluginConfigOf};
 use trimer::nn::weights::{gradients, load_state_dict, parameter_ids, state_dict, to_vec};
 use trimer::nn::{ModelOutput, Recorder, Task};
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::train::plugins::fagm::{Fagm, FagmConfig, RnnMode, rules};
+use trimer::train::plugins::{Chain, GradientMap, Pass, PluginConfigOf, StepInfo};
+use trimer::{HeadMap, ModalityMap};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;
@@ -26,6 +26,7 @@ fn number(value: f32) -> f64 {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_rules_agree() {
     for name in names("fagm_units") {
         let fixture = Fixture::open(&name);
@@ -94,7 +95,7 @@ fn optimizer(fixture: &Fixture) -> (Optimizer, f64) {
 
 /// The name in the reference of the module that a parameter belongs to.
 fn module_key(model: &AnyModel, path: &str) -> String {
-    let key = model.state_key(path);
+    let key = model.reference().key(path);
     key.rsplit_once('.').unwrap().0.to_owned()
 }
 
@@ -116,7 +117,7 @@ fn check_modules(fixture: &Fixture, model: &AnyModel, state: &Value) {
         let names = list.as_array().unwrap().iter();
         names
             .map(|name| name.as_str().unwrap().to_owned())
-            .filter(|name| !model.is_unused_key(&format!("{name}.weight")))
+            .filter(|name| !model.reference().is_unused(&format!("{name}.weight")))
             .collect()
     };
     let own = |list: &Value| -> BTreeSet<String> { modules(model, list).into_keys().collect() };
@@ -139,7 +140,7 @@ fn check_gradients(fixture: &Fixture, model: &AnyModel, found: &GradientMap, pre
     let largest = largest.fold(0.0, f32::max);
     let mut seen = 0;
     for (path, grad) in found {
-        let key = model.state_key(path);
+        let key = model.reference().key(path);
         let what = format!("{}: {prefix}{key}", fixture.name);
         let reference = theirs.get(&key).unwrap_or_else(|| panic!("no {what}"));
         let floor = GRADIENT_FLOOR * largest;
@@ -149,7 +150,7 @@ fn check_gradients(fixture: &Fixture, model: &AnyModel, found: &GradientMap, pre
     }
     let wanted = theirs
         .iter()
-        .filter(|(key, grad)| !(model.is_unused_key(key) && max_abs(&grad.values) == 0.0));
+        .filter(|(key, grad)| !(model.reference().is_unused(key) && max_abs(&grad.values) == 0.0));
     assert_eq!(seen, wanted.count(), "{}: number of {prefix}", fixture.name);
 }
 
@@ -169,7 +170,7 @@ fn check_state(fixture: &Fixture, model: &AnyModel, state: &Value, step: usize, 
     );
     let prefix = format!("step{step}.pen.");
     let mut theirs = fixture.with_prefix(&prefix);
-    theirs.retain(|key, _| !model.is_unused_key(&format!("{key}.weight")));
+    theirs.retain(|key, _| !model.reference().is_unused(&format!("{key}.weight")));
     let shared = modules(model, &state["modules"]["shared"]);
     let mut seen = 0;
     for (key, reference) in &theirs {
@@ -259,10 +260,10 @@ fn run(fixture: &Fixture, rnn_mode: RnnMode, replay: bool) {
             model = load_state_dict(model, &state).unwrap();
         }
         let batch = hosts::batch(fixture, &format!("step{step}."), &device);
-        let at = At {
+        let at = StepInfo {
             step,
             global_step: step as u64,
-            ..At::default()
+            ..StepInfo::default()
         };
         let mut rec = Recorder::train(step as u64);
         let (output, inputs) = chain.watch(at, || model.forward(&batch, &mut rec));
@@ -321,26 +322,30 @@ fn run(fixture: &Fixture, rnn_mode: RnnMode, replay: bool) {
 
 /// Runs every trace, so that all that fail are named.
 fn run_all(rnn_mode: RnnMode, replay: bool) {
-    let mut failed = Vec::new();
+    let (mut failed, mut ran) = (Vec::new(), 0);
     for name in names("fagm_trace_") {
         let fixture = Fixture::open(&name);
         if replay && fixture.info["shared_modules"].is_null() {
             continue;
         }
+        ran += 1;
         if std::panic::catch_unwind(|| run(&fixture, rnn_mode, replay)).is_err() {
             failed.push(name);
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+    assert!(ran > 0, "no trace to replay");
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn three_steps_of_every_host_agree() {
     run_all(RnnMode::Skip, false);
 }
 
 /// The penalties of recurrent modules, which the scripts compute and never apply.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_penalties_of_networks_over_time_agree() {
     run_all(RnnMode::Ih, true);
 }
@@ -348,6 +353,7 @@ fn the_penalties_of_networks_over_time_agree() {
 /// Evaluation, which the model goes through for the erased passes, draws no dropout and leaves the
 /// weights as they are.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_model_is_left_as_it_is() {
     for name in names("fagm_trace_mmgcn") {
         let fixture = Fixture::open(&name);

@@ -7,7 +7,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use trimer::core::{
+use trimer::{
     Head, Hint, Modality,
     corpus::{Corpus, Split, Utterance},
     import::{IMPORTERS, ImportOptions, ImportSummary, importer},
@@ -36,7 +36,7 @@ fn frames(corpus: &Corpus, idx: usize, modality: Modality) -> Vec<f64> {
 }
 
 /// What a feature value becomes: `-inf` in audio is silence, all else is rounded to 32 bits.
-fn settled(modality: Modality, value: f64) -> f64 {
+fn as_imported(modality: Modality, value: f64) -> f64 {
     if modality == Modality::Audio && value == f64::NEG_INFINITY {
         0.0
     } else {
@@ -54,10 +54,9 @@ fn assert_padded(kept: &[f64], padded: &[f64], at: &str) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn mmsa_corpora_hold_every_value_but_the_padding() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = tempfile::tempdir().unwrap();
     for path in golden::files(&golden.join("corpora/mmsa"), "pkl") {
         let expected = expected_of(&path);
@@ -99,7 +98,7 @@ fn mmsa_corpora_hold_every_value_but_the_padding() {
                     let values: Vec<_> = padded
                         .row(place)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     let kept = frames(&corpus, idx, modality);
                     assert_padded(&kept, &values, &at);
@@ -135,10 +134,9 @@ fn check_mmsa(utterance: &Utterance, split: Split, id: &str, text: &Value) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn scores_become_classes_on_request() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = tempfile::tempdir().unwrap();
     for path in golden::files(&golden.join("corpora/mmsa"), "pkl") {
         for n in [2, 3, 5] {
@@ -163,10 +161,9 @@ fn scores_become_classes_on_request() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn mult_corpora_hold_every_row() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = tempfile::tempdir().unwrap();
     for path in golden::files(&golden.join("corpora/mult"), "pkl") {
         let expected = expected_of(&path);
@@ -200,7 +197,7 @@ fn mult_corpora_hold_every_row() {
                     let expected: Vec<_> = tensor(modality.as_str())
                         .row(place)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     assert_eq!(frames(&corpus, idx, modality), expected, "{at}: {modality}");
                 }
@@ -224,10 +221,9 @@ fn check_mult_labels(utterance: &Utterance, labels: &Tensor, place: usize, at: &
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn cherma_corpora_hold_every_frame_and_all_four_labels() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let folder = golden.join("corpora/cherma");
     let expected = golden::json(&folder.join("cherma.expected.json"));
     let tensors = golden::tensors(&folder.join("cherma.expected.safetensors"));
@@ -291,10 +287,9 @@ fn cherma_corpora_hold_every_frame_and_all_four_labels() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn conversation_corpora_hold_every_turn() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = tempfile::tempdir().unwrap();
     let files = golden::files(&golden.join("corpora/erc"), "pkl");
     assert!(!files.is_empty());
@@ -349,7 +344,7 @@ fn conversation_corpora_hold_every_turn() {
                     let expected: Vec<_> = tensors[&format!("{name}/{key}")]
                         .row(turn)
                         .iter()
-                        .map(|v| settled(modality, *v))
+                        .map(|v| as_imported(modality, *v))
                         .collect();
                     assert_eq!(frames(&corpus, idx, modality), expected, "{at}: {modality}");
                 }
@@ -396,10 +391,9 @@ fn assert_refused(format: &str, source: &Path, named: &str) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn hostile_files_are_refused_by_every_importer() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let pwned = Path::new("/tmp/pwned");
     assert!(!pwned.exists(), "left over from another program: remove it");
     let folder = golden.join("corpora/hostile");
@@ -470,10 +464,9 @@ fn assert_refused_as_feature(golden: &Path, npy: &Path) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn hostile_files_are_refused_for_their_own_fault() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let folder = golden.join("corpora/hostile");
     // What the message must name besides the file, by the words of the description.
     let places = [
@@ -515,10 +508,9 @@ fn hostile_files_are_refused_for_their_own_fault() {
 
 /// A changed byte may be refused or not, but must not bring the program down.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn mutated_files_never_panic() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let mut state = 12345_u64;

@@ -171,11 +171,7 @@ fn sims(pairs: &Pairs<'_>) -> Option<Vec<(&'static str, f64)>> {
 }
 
 fn mult_sentiment(pairs: &Pairs<'_>, exclude_zero: bool) -> Option<Vec<(&'static str, f64)>> {
-    let options = mult::SentimentOptions {
-        exclude_zero,
-        mult_f1_swapped: true,
-    };
-    mult::sentiment(pairs, options).map(|m| {
+    mult::sentiment(pairs, exclude_zero).map(|m| {
         vec![
             ("MAE", m.mae),
             ("Correlation Coefficient", m.pearson),

@@ -1,7 +1,10 @@
 //! OGM and OGM-GE against their published code, on the small network of the fixtures.
 
 use crate::fixture::{Fixture, assert_close, max_abs, names};
-use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
+use trimer::models::{
+    AnyModel, FusionModel, LateFusion, LatePart, Level, ModelInfo, Properties, ReferenceNames,
+    TaskKind,
+};
 use trimer::nn::burn;
 use trimer::nn::burn::module::{Module, Param};
 use trimer::nn::burn::tensor::activation::relu;
@@ -10,12 +13,12 @@ use trimer::nn::burn::tensor::ops::ConvOptions;
 use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
 use trimer::nn::layers::{Initializer, Linear};
 use trimer::nn::losses::{CrossEntropy, Reduction};
-use trimer::nn::models::{FusionModel, ModelInfo, Owner};
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::plugins::ogm_ge::{OgmGe, OgmGeConfig};
-use trimer::nn::plugins::{At, Chain, GradientMap, LateFusion, LatePart, Pass, PluginConfigOf};
 use trimer::nn::weights::{gradients, load_state_dict, state_dict, to_vec};
 use trimer::nn::{Batch, ModelOutput, Recorder, Sequence, Task};
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::train::plugins::ogm_ge::{OgmGe, OgmGeConfig};
+use trimer::train::plugins::{Chain, GradientMap, Pass, PluginConfigOf, StepInfo};
+use trimer::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;
@@ -24,9 +27,9 @@ const GRADIENT_FLOOR: f32 = 5e-6;
 static INFO: ModelInfo = ModelInfo {
     id: "two_branches",
     title: "Two branches of convolutions",
-    level: "utterance",
-    modalities: &["audio", "vision"],
-    tasks: &["classification"],
+    level: Level::Utterance,
+    modalities: &[Modality::Audio, Modality::Vision],
+    tasks: &[TaskKind::Classification],
     citation: "",
     reconstruction: false,
     presets: &["default"],
@@ -113,10 +116,6 @@ impl TwoBranches {
 }
 
 impl FusionModel for TwoBranches {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, _: &mut Recorder) -> ModelOutput {
         let values = |m: Modality| batch.sequences.get(m).as_ref().unwrap().values.clone();
         let audio = self
@@ -152,11 +151,17 @@ impl FusionModel for TwoBranches {
         }
     }
 
-    fn owner_of(&self, path: &str) -> Owner {
-        Owner::from_prefix(path)
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl ReferenceNames for TwoBranches {
+    fn key(&self, path: &str) -> String {
         let names = if self.heads.len() == 1 {
             ["fc_out", ""]
         } else {
@@ -166,7 +171,9 @@ impl FusionModel for TwoBranches {
             .replace("heads.0", &format!("fusion_module.{}", names[0]))
             .replace("heads.1", &format!("fusion_module.{}", names[1]))
     }
+}
 
+impl Properties for TwoBranches {
     fn late_fusion(&self) -> Option<LateFusion> {
         let modalities = [Modality::Audio, Modality::Vision];
         if let [head] = &self.heads[..] {
@@ -215,13 +222,13 @@ fn batch(fixture: &Fixture, step: usize, device: &Device) -> Batch {
     }
 }
 
-fn check_gradients(fixture: &Fixture, model: &TwoBranches, grads: &GradientMap, prefix: &str) {
+fn check_gradients(fixture: &Fixture, model: &AnyModel, grads: &GradientMap, prefix: &str) {
     let theirs = fixture.with_prefix(prefix);
     let largest = theirs.values().map(|t| max_abs(&t.values));
     let floor = GRADIENT_FLOOR * largest.fold(0.0, f32::max);
     assert_eq!(grads.len(), theirs.len(), "{}: {prefix}", fixture.name);
     for (path, grad) in grads {
-        let key = model.state_key(path);
+        let key = model.reference().key(path);
         let what = format!("{}: {prefix}{key}", fixture.name);
         assert_close(
             &what,
@@ -233,35 +240,45 @@ fn check_gradients(fixture: &Fixture, model: &TwoBranches, grads: &GradientMap, 
     }
 }
 
-fn run(name: &str) {
-    let fixture = Fixture::open(name);
-    let device = Device::flex().autodiff();
-    let model = TwoBranches::new(&fixture, &device);
-    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+/// The configuration of a trace.
+fn config(fixture: &Fixture) -> OgmGeConfig {
     let about = &fixture.info["modulation"];
-    let number = |key: &str| about[key].as_u64().unwrap() as usize;
     let cfg = OgmGeConfig {
         alpha: about["alpha"].as_f64().unwrap(),
         noise: about["kind"] == "OGM_GE",
-        starts: number("starts"),
-        ends: number("ends"),
+        starts: fixture.usize("/modulation/starts"),
+        ends: fixture.usize("/modulation/ends"),
         conv_only: true,
     };
     cfg.check().unwrap();
-    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
-    let task = Task::Classification {
-        n_classes: fixture.usize("/constructor/C"),
-    };
-    let optimizer = &fixture.info["optimizer"];
-    assert_eq!(optimizer["kind"], "SGD");
-    let rate = |key: &str| optimizer[key].as_f64().unwrap();
-    let mut sgd = Optimizer::new(OptimizerConfig {
+    cfg
+}
+
+fn optimizer(fixture: &Fixture) -> (Optimizer, f64) {
+    let about = &fixture.info["optimizer"];
+    assert_eq!(about["kind"], "SGD");
+    let rate = |key: &str| about[key].as_f64().unwrap();
+    let cfg = OptimizerConfig {
         rule: Rule::Sgd,
         momentum: rate("momentum"),
         nesterov: false,
         weight_decay: rate("weight_decay"),
         ..OptimizerConfig::default()
-    });
+    };
+    (Optimizer::new(cfg), rate("lr"))
+}
+
+fn run(name: &str) {
+    let fixture = Fixture::open(name);
+    let device = Device::flex().autodiff();
+    let model = AnyModel::new(&INFO, TwoBranches::new(&fixture, &device));
+    let mut model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
+    let cfg = config(&fixture);
+    let modalities: ModalitySet = [Modality::Audio, Modality::Vision].into_iter().collect();
+    let task = Task::Classification {
+        n_classes: fixture.usize("/constructor/C"),
+    };
+    let (mut sgd, lr) = optimizer(&fixture);
     let columns = HeadMap::from_fn(|head: Head| head);
     let cross_entropy = |output: &ModelOutput, batch: &Batch| {
         let logits = output.logits.multimodal.clone()?;
@@ -297,16 +314,16 @@ fn run(name: &str) {
             "feature_visual",
         );
         close(to_vec(loss.clone()), "loss");
-        let late = model.valid().late_fusion().unwrap();
+        let late = model.valid().properties().late_fusion().unwrap();
         let alone = late.alone(&output.features);
         close(to_vec(alone.audio.unwrap()), "logits_audio");
         close(to_vec(alone.vision.unwrap()), "logits_visual");
         let mut grads = gradients(&model, loss.clone().backward());
         check_gradients(&fixture, &model, &grads, &key("grad_before."));
-        let at = At {
-            epoch: number("epoch"),
+        let at = StepInfo {
+            epoch: fixture.usize("/modulation/epoch"),
             step,
-            ..At::default()
+            ..StepInfo::default()
         };
         let seen = Pass {
             batch: &batch,
@@ -326,7 +343,7 @@ fn run(name: &str) {
         );
         close(vec![of("ratio", "vision")], "ratio_v");
         check_gradients(&fixture, &model, &grads, &key("grad_after."));
-        model = sgd.step(model, grads, rate("lr"));
+        model = sgd.step(model, grads, lr);
         for (parameter, tensor) in state_dict(&model) {
             close(tensor.values, &format!("param_after.{parameter}"));
         }
@@ -335,6 +352,7 @@ fn run(name: &str) {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn ogm_and_ogm_ge_agree() {
     for name in names("ogm_") {
         run(&name);
@@ -343,11 +361,12 @@ fn ogm_and_ogm_ge_agree() {
 
 /// The noise is drawn by the step's seed, has the gradient's deviation, and comes to both branches.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn noise_is_repeatable_and_as_large_as_the_gradient() {
     let device = Device::flex().autodiff();
     for name in names("ogm_ge_concat") {
         let fixture = Fixture::open(&name);
-        let model = TwoBranches::new(&fixture, &device);
+        let model = AnyModel::new(&INFO, TwoBranches::new(&fixture, &device));
         let model = load_state_dict(model, &fixture.with_prefix("param.")).unwrap();
         let batch = batch(&fixture, 0, &device);
         let after = |seed: u64, alpha: f64| {
@@ -370,9 +389,9 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
                 output: &output,
                 loss: 1.0,
                 inputs: &trimer::nn::probe::Inputs::default(),
-                at: At {
+                at: StepInfo {
                     seed,
-                    ..At::default()
+                    ..StepInfo::default()
                 },
                 columns: &HeadMap::from_fn(|head: Head| head),
                 criterion: &|_, _| None,
@@ -382,7 +401,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         };
         assert_eq!(after(3, 0.0), after(3, 0.0));
         assert_ne!(after(3, 0.0), after(4, 0.0));
-        // alpha = 0 leaves k = 1: what is left beside the gradient is noise of deviation one half.
+        // alpha = 0 leaves k = 1: what comes in addition to the gradient is noise of deviation one half.
         let noise: Vec<f64> = after(3, 0.0)
             .iter()
             .enumerate()
@@ -391,7 +410,7 @@ fn noise_is_repeatable_and_as_large_as_the_gradient() {
         let n = noise.len() as f64;
         let mean = noise.iter().sum::<f64>() / n;
         let variance = noise.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        // 4,000 draws: five standard errors.
+        // 4,000 values: five standard errors.
         assert!(mean.abs() < 5.0 * 0.5 / n.sqrt(), "{mean}");
         assert!(
             (variance - 0.25).abs() < 5.0 * 0.25 * (2.0 / n).sqrt(),

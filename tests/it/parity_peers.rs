@@ -3,7 +3,6 @@
 
 use crate::fixture::{Fixture, assert_close, max_abs};
 use std::path::{Path, PathBuf};
-use trimer::core::{Head, HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Tensor, TensorData};
 use trimer::nn::config::parse_set;
@@ -11,6 +10,7 @@ use trimer::nn::losses::{CrossEntropy, Reduction};
 use trimer::nn::models::FusionModel;
 use trimer::nn::weights::{gradients, load_state_dict, parameter_count, state_dict, to_vec};
 use trimer::nn::{Batch, InputSpec, ModelConfig, Recorder, Sequence, Task};
+use trimer::{Head, HeadMap, Modality, ModalityMap};
 
 const OUTPUT: f32 = 1e-4;
 const GRADIENT: f32 = 1e-3;

@@ -14,6 +14,7 @@ fn time_major(x: Tensor<3>) -> Vec<f32> {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn recurrent_modules_agree_with_pytorch() {
     let device = Device::flex().autodiff();
     for name in names("block_rnn") {

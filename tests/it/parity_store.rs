@@ -5,16 +5,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
-use trimer::core::store::{
+use trimer::store::{
     Npz, npy,
     pickle::{self, Allowed},
 };
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn npy_files_of_every_kind_are_read() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let folder = golden.join("corpora/npy");
     let expected = golden::tensors(&folder.join("expected.safetensors"));
     let mut seen = BTreeSet::new();
@@ -42,10 +41,9 @@ fn npy_files_of_every_kind_are_read() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn npz_archives_hold_the_same_whether_packed_or_not() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     let read = |path: &Path| -> BTreeMap<String, (Vec<usize>, Vec<f64>)> {
         let mut npz = Npz::open(path).unwrap();
         let names: Vec<_> = npz.names().map(str::to_owned).collect();
@@ -70,10 +68,9 @@ fn npz_archives_hold_the_same_whether_packed_or_not() {
 
 /// Every number of every pickle, before any importer touches it.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn pickles_of_every_protocol_hold_the_expected_numbers() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     for folder in ["mmsa", "mult"] {
         for path in golden::files(&golden.join("corpora").join(folder), "pkl") {
             let content = pickle::read(&path, Allowed::Numpy).unwrap();
@@ -98,10 +95,9 @@ fn pickles_of_every_protocol_hold_the_expected_numbers() {
 
 /// Conversation pickles: a tuple of dictionaries by dialogue, with lists of vectors.
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn pickles_of_conversations_hold_the_expected_numbers() {
-    let Some(golden) = golden::folder() else {
-        return;
-    };
+    let golden = golden::folder();
     for path in golden::files(&golden.join("corpora/erc"), "pkl") {
         let expected = expected_of(&path);
         let tensors = golden::tensors(&expected);
@@ -166,12 +162,9 @@ fn pickles_of_conversations_hold_the_expected_numbers() {
 /// CMU-MOSI's audio as Python 2 pickled it, padded per video, and as a packed table of the same
 /// utterances: every row of the table is a row of the pickle.
 #[test]
+#[cfg_attr(not(trimer_data), ignore = "needs TRIMER_SHARED with data/")]
 fn a_real_python_2_pickle_agrees_with_the_table_made_of_it() {
-    let Some(shared) = std::env::var_os("TRIMER_SHARED") else {
-        println!("skipped: TRIMER_SHARED is not set");
-        return;
-    };
-    let folder = Path::new(&shared).join("data/mosi");
+    let folder = golden::data().join("mosi");
     let content = pickle::read(&folder.join("audio_python2.pickle"), Allowed::Numpy).unwrap();
     let mut rows = BTreeSet::new();
     let mut width = 0;

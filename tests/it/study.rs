@@ -2,10 +2,8 @@
 
 use crate::cli::{TINY, trimer, with_corpus};
 use std::fs;
-use trimer::core::corpus::{Corpus, Split};
-use trimer::core::{Head, Hint};
-use trimer::nn::burn::tensor::Device;
-use trimer::nn::train::RunDir;
+use trimer::corpus::{Corpus, Split};
+use trimer::prelude::Device;
 use trimer::study::calibration::{self, CalibratedRun, CalibrationOptions};
 use trimer::study::compare::{CompareOptions, System, compare_runs};
 use trimer::study::explain::ExplainOptions;
@@ -15,6 +13,8 @@ use trimer::study::tune::Method;
 use trimer::study::{
     Comparison, Robustness, RunEvent, StudyObserver, Tuner, Unwatched, evaluation, explain, report,
 };
+use trimer::train::RunDir;
+use trimer::{Head, Hint};
 
 /// Settings with which a training takes a fraction of a second.
 fn tiny() -> impl Iterator<Item = &'static str> {

@@ -2,8 +2,8 @@
 
 use crate::cli::trimer;
 use std::path::Path;
-use trimer::core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
-use trimer::core::{LabelSpace, ModalityMap};
+use trimer::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+use trimer::{LabelSpace, ModalityMap};
 
 /// 160 utterances; `happy` is the sign of the text's first feature, `sad` that of the audio's, so
 /// that all four combinations occur.
@@ -76,7 +76,7 @@ fn a_model_learns_every_label_and_predicts_them_apart() {
         / 2.0;
     assert!((head["accuracy"].as_f64().unwrap() - mean).abs() < 1e-9);
 
-    // Judged again from the files, and from the model: the same.
+    // Evaluated again from the files, and from the model: the same.
     let again = trimer(dir.path(), "eval run --corpus data --json").json();
     assert_eq!(
         again["heads"]["multimodal"]["label_weighted_f1"],
@@ -152,7 +152,7 @@ fn yes_and_no_are_calibrated_together_and_decided_as_before() {
     let thresholds = &eval["calibration"]["multimodal"]["class_thresholds"]["1"];
     assert!(thresholds["sad"].as_f64().unwrap() > 0.0, "{thresholds}");
 
-    // Contributions of yes for every label, each of which hangs on one modality alone.
+    // Contributions of yes for every label, each of which depends on one modality alone.
     let why = trimer(
         at,
         "predict run --corpus data --split test --explain --json",

@@ -1,20 +1,21 @@
 //! Properties of LFMIM that follow from its definition, for both published forms.
 
 use std::collections::{BTreeMap, BTreeSet};
-use trimer::core::{Head, HeadMap, Modality, ModalityMap};
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Tensor};
 use trimer::nn::layers::Initializer;
 use trimer::nn::losses::{CrossEntropy, Reduction};
 use trimer::nn::models::lfmim::{Lfmim, LfmimConfig, Pooling};
 use trimer::nn::models::{FusionModel, ModelConfigOf};
-use trimer::nn::optim::{Optimizer, OptimizerConfig};
-use trimer::nn::train::checkpoint;
 use trimer::nn::weights::{
     NamedTensor, gradients, load_state_dict, map_parameters, parameters, state_dict, to_vec,
     write_safetensors,
 };
 use trimer::nn::{Batch, InputSpec, ModelOutput, NnError, Recorder, Sequence, Task};
+use trimer::train::TrainError;
+use trimer::train::checkpoint;
+use trimer::train::optim::{Optimizer, OptimizerConfig};
+use trimer::{Head, HeadMap, Modality, ModalityMap};
 
 const CLASSES: usize = 5;
 
@@ -352,7 +353,7 @@ fn what_stands_in_the_padding_does_not_matter_when_it_is_masked() {
     }
 }
 
-/// A masked utterance alone and beside a longer one, and a longer padding, give the same.
+/// A masked utterance alone and together with a longer one, and a longer padding, give the same.
 #[test]
 fn masked_padding_does_not_tie_utterances_together() {
     let device = Device::flex();
@@ -446,7 +447,7 @@ fn a_checkpoint_gives_back_every_bit() {
         let model = build(&config, &device);
         let batch = batch(&[0, 1, 2], SALTS, 0.0, &device);
         let path = dir.path().join(format!("{k}.safetensors"));
-        let normaliser = trimer::nn::data::Normaliser::default();
+        let normaliser = trimer::train::data::Normaliser::default();
         checkpoint::save_weights(&path, &model, &normaliser, &[("epoch", "1".into())]).unwrap();
         let task = Task::Classification { n_classes: CLASSES };
         let other = config
@@ -490,12 +491,15 @@ fn weights_that_do_not_fit_are_listed_by_name() {
         let path = dir.path().join("odd.safetensors");
         write_safetensors(&path, &state, &[]).unwrap();
         let error = checkpoint::load_weights(&path, model, &spec()).unwrap_err();
-        assert!(matches!(error, NnError::Weights { .. }), "{error}");
+        assert!(
+            matches!(error, TrainError::Nn(NnError::Weights { .. })),
+            "{error}"
+        );
     }
 }
 
 #[test]
-fn one_batch_can_be_learned_by_heart() {
+fn the_model_overfits_one_batch() {
     let device = Device::flex().autodiff();
     for config in forms() {
         // The released form draws its fusion scalars at random; one layer less goes faster.

@@ -9,9 +9,9 @@ use std::{
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use trimer::core::corpus::Corpus;
-use trimer::nn::plugins::{PLUGIN_LOG, StepLine, read_plugin_log};
-use trimer::nn::train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_run};
+use trimer::corpus::Corpus;
+use trimer::train::plugins::{PLUGIN_LOG, StepLine, read_plugin_log};
+use trimer::train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_run};
 
 /// What a run is in the end, without times of day.
 fn result(run: &Path) -> Vec<(String, Vec<u8>)> {
@@ -243,7 +243,7 @@ fn resume(run: &Path, corpus: &Corpus) {
     let run = RunDir::open(run).unwrap();
     let device = trimer::nn::device::parse("cpu").unwrap().autodiff();
     let stop = AtomicBool::new(false);
-    let mut observer = trimer::nn::train::trainer::Silent;
+    let mut observer = trimer::train::trainer::Silent;
     let outcome = train_run(&run, corpus, &device, &stop, &mut observer).unwrap();
     assert_eq!(outcome, Outcome::Finished);
 }
@@ -460,4 +460,26 @@ fn a_full_disk_is_told_and_old_files_stay_whole() {
             .iter()
             .any(|n| n.contains("partial"))
     );
+}
+
+/// Resuming writes the logs anew: a line that cannot be read must not be lost by that.
+#[test]
+fn a_log_with_a_line_that_cannot_be_read_is_not_written_anew() {
+    let dir = with_corpus(40);
+    let at = dir.path();
+    let line = format!("train --corpus c {TINY} --set train.epochs=2 --plugin watch --out r");
+    trimer(at, &line).ok();
+    for name in ["log.jsonl", "plugins.jsonl"] {
+        let file = at.join("r/seed-1").join(name);
+        let whole = fs::read_to_string(&file).unwrap();
+        let (first, rest) = whole.split_once('\n').unwrap();
+        let damaged = format!("{}\n{rest}", first.replace("\"epoch\"", "\"era\""));
+        fs::write(&file, &damaged).unwrap();
+        trimer(at, "train --resume r").refused(&[name, "line 1", "hint: "]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), damaged);
+        // What was cut off is another matter.
+        fs::write(&file, format!("{whole}{{\"epoch\":")).unwrap();
+        trimer(at, "train --resume r").ok();
+        assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    }
 }

@@ -64,6 +64,13 @@ enum Answer {
     No,
 }
 
+/// Reports an error as the tool does, with its causes and its hint; the exit code is 2. For programs that
+/// have something to do before [`main`].
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    ui::fail(error);
+    ExitCode::from(2)
+}
+
 /// Runs the tool on the process's arguments.
 ///
 /// Exit codes: 0 done, 1 the answer is negative, 2 an error.
@@ -96,9 +103,6 @@ pub fn main() -> ExitCode {
     match result {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        Err(error) => {
-            ui::fail(&error);
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error),
     }
 }

@@ -4,7 +4,7 @@ use crate::modality::Modality;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// A label column of a corpus, and the output of a model that answers to it.
+/// A label column of a corpus, and the output of a model that is supervised by it.
 ///
 /// With modality-wise annotation the annotators of `Text` read only the transcript, those of
 /// `Audio` only heard, those of `Vision` only saw, and those of `Multimodal` had everything.
@@ -25,7 +25,7 @@ impl Head {
     /// All heads in the order text, audio, vision, multimodal.
     pub const ALL: [Self; 4] = [Self::Text, Self::Audio, Self::Vision, Self::Multimodal];
 
-    /// The lower-case name, as in files and on the command line.
+    /// The lower-case name, as in files and in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -35,7 +35,7 @@ impl Head {
         }
     }
 
-    /// The modality that this head judges alone; `None` for the multimodal head.
+    /// The modality that this head reads alone; `None` for the multimodal head.
     pub const fn modality(self) -> Option<Modality> {
         match self {
             Self::Text => Some(Modality::Text),

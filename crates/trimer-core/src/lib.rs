@@ -4,10 +4,12 @@
 pub mod corpus;
 pub mod error;
 pub mod import;
+pub mod io;
 pub mod label;
 pub mod labels;
 pub mod metrics;
 pub mod modality;
+pub mod random;
 pub mod stats;
 pub mod store;
 

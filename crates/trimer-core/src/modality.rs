@@ -19,7 +19,7 @@ impl Modality {
     /// All modalities in the order used throughout: text, audio, vision.
     pub const ALL: [Self; 3] = [Self::Text, Self::Audio, Self::Vision];
 
-    /// The lower-case name, as in files and on the command line.
+    /// The lower-case name, as in files and in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",

@@ -4,6 +4,43 @@ use crate::error::{NnError, Result};
 use serde::{Deserialize, Serialize};
 use trimer_core::error::nearest;
 
+/// A configuration with the `id` of its kind in front, as it stands in files.
+#[derive(Debug, Serialize)]
+pub struct Tagged<'a, C> {
+    /// Which registered model or plug-in.
+    pub id: &'static str,
+    /// Its own keys.
+    #[serde(flatten)]
+    pub config: &'a C,
+}
+
+/// Takes the `id` of a [`Tagged`] table out of it.
+///
+/// # Errors
+/// In words, when there is none, or when it is no text.
+pub fn take_id(table: &mut toml::Table) -> std::result::Result<String, String> {
+    match table.remove("id") {
+        Some(toml::Value::String(id)) => Ok(id),
+        Some(other) => Err(format!(
+            "`id` is {} `{other}`, expected a name",
+            other.type_str()
+        )),
+        None => Err("missing field `id`".into()),
+    }
+}
+
+/// Reads a configuration from its keys.
+///
+/// # Errors
+/// The parser's words.
+pub fn read_table<C: for<'de> Deserialize<'de>>(
+    table: toml::Table,
+) -> std::result::Result<C, String> {
+    toml::Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
 /// `base` with the keys of `overrides` replaced.
 ///
 /// # Errors

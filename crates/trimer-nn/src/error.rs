@@ -1,7 +1,8 @@
-//! What can go wrong between a configuration and a trained model.
+//! What can go wrong between a configuration and a network with its weights.
 
 use std::path::PathBuf;
 use trimer_core::Hint;
+use trimer_core::io::WriteError;
 
 /// A configuration that cannot be used, or weights that do not fit.
 #[derive(Debug, thiserror::Error)]
@@ -65,38 +66,6 @@ pub enum NnError {
         /// Missing, surplus or misshapen keys by name.
         reason: String,
     },
-    /// A run directory that cannot be used.
-    #[error("`{}`: {reason}", path.display())]
-    Run {
-        /// The directory or file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-        /// What to try.
-        hint: String,
-    },
-    /// A plug-in that cannot be applied to a model.
-    #[error("the plug-in `{plugin}` cannot be applied to `{model}`: {reason}")]
-    Plugin {
-        /// The plug-in.
-        plugin: &'static str,
-        /// The model.
-        model: &'static str,
-        /// What the model lacks.
-        reason: String,
-        /// What to try.
-        hint: String,
-    },
-    /// Training went out of bounds.
-    #[error("the training loss became {value} in epoch {epoch}, step {step}")]
-    Diverged {
-        /// NaN or infinite.
-        value: f64,
-        /// From 1.
-        epoch: usize,
-        /// From 1 within the epoch.
-        step: usize,
-    },
     /// A file could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -108,15 +77,9 @@ pub enum NnError {
         #[source]
         source: std::io::Error,
     },
-    /// A corpus could not be read.
-    #[error(transparent)]
-    CorpusFile(#[from] trimer_core::corpus::CorpusError),
     /// A PyTorch checkpoint could not be read.
     #[error(transparent)]
     Torch(#[from] trimer_core::store::torch::TorchError),
-    /// Predictions could not be judged.
-    #[error(transparent)]
-    Metric(#[from] trimer_core::metrics::MetricError),
 }
 
 impl NnError {
@@ -134,27 +97,27 @@ impl NnError {
     }
 }
 
+impl From<WriteError> for NnError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::io("write", path)(source)
+    }
+}
+
 impl Hint for NnError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownKey { known, .. } | Self::UnknownModel { known, .. } => Some(known.clone()),
-            Self::Corpus { hint, .. } | Self::Run { hint, .. } | Self::Plugin { hint, .. } => {
-                Some(hint.clone())
-            }
+            Self::Corpus { hint, .. } => Some(hint.clone()),
             Self::Weights { .. } => {
                 Some("a model is fully described by its run directory; give the run that wrote the weights".into())
-            }
-            Self::Diverged { .. } => {
-                Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`; `trimer corpus check` finds features that are NaN".into())
             }
             Self::Device { .. } => Some("`--device cpu` always works".into()),
             Self::Io { source, .. } if is_full(source) => {
                 Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
             }
             Self::ConfigType { reason, .. } => nearest_variant(reason),
-            Self::CorpusFile(e) => e.hint(),
             Self::Torch(e) => e.hint(),
-            _ => None,
+            Self::ConfigRange { .. } | Self::Io { .. } => None,
         }
     }
 }

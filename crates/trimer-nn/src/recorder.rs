@@ -1,7 +1,8 @@
-//! What travels with a forward pass beside the batch: the mode, the random numbers and the taps.
+//! What travels with a forward pass with the batch: the mode, the random numbers and the taps.
 
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;
+use trimer_core::random::mix;
 
 /// Companion of one forward pass.
 ///
@@ -72,14 +73,6 @@ impl Recorder {
     pub const fn taps(&self) -> &BTreeMap<String, Tensor<3>> {
         &self.taps
     }
-}
-
-/// The finaliser of SplitMix64: a bijection of 64 bits that passes statistical tests as a hash.
-pub(crate) const fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

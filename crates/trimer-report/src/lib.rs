@@ -18,7 +18,6 @@
 //! ```
 
 mod csv;
-pub mod embed;
 mod escape;
 pub mod figure;
 mod number;

@@ -20,8 +20,9 @@ pub enum ReportError {
     },
 }
 
-impl trimer_core::Hint for ReportError {
-    fn hint(&self) -> Option<String> {
+impl ReportError {
+    /// A sentence that tells what to try, if there is one.
+    pub fn hint(&self) -> Option<String> {
         match self {
             Self::Write { path, source } if source.kind() == io::ErrorKind::NotFound => path
                 .parent()
@@ -50,7 +51,7 @@ pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), ReportError>
     fs::write(&sibling, content)
         .and_then(|()| fs::rename(&sibling, path))
         .map_err(|source| {
-            // the half-written sibling is of no use to anyone; that it may stay is the lesser evil
+            // the half-written sibling is of no use to anyone; that it may stay does less harm than a second error
             let _ = fs::remove_file(&sibling);
             fail(source)
         })
@@ -59,7 +60,6 @@ pub(crate) fn write_whole(path: &Path, content: &str) -> Result<(), ReportError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trimer_core::Hint;
 
     #[test]
     fn a_file_appears_whole_and_a_missing_directory_is_named() {

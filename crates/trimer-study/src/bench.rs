@@ -6,9 +6,9 @@ use trimer_core::ModalityMap;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::config::parse_set;
 use trimer_nn::models::{ModelConfig, Task};
-use trimer_nn::plugins::PluginConfig;
+use trimer_train::plugins::PluginConfig;
 
-pub use trimer_nn::bench::{BenchOptions, BenchResult, Phases};
+pub use trimer_train::bench::{BenchOptions, BenchResult, Phases};
 
 /// Widths of the features that were released with LFMIM, for its preset `released`.
 pub const RELEASED_DIMS: ModalityMap<Option<usize>> = ModalityMap {
@@ -70,7 +70,7 @@ impl Benchmark {
                 min_turns: 50,
                 repeat: 7,
                 dropout: true,
-                real: 1.0,
+                valid_share: 1.0,
                 phases: Phases::Both,
                 plugins: Vec::new(),
             },
@@ -120,7 +120,7 @@ impl Benchmark {
         let task = Task::Classification {
             n_classes: self.classes,
         };
-        let found = trimer_nn::bench::bench(&config, &input, task, &options, &self.device)?;
+        let found = trimer_train::bench::bench(&config, &input, task, &options, &self.device)?;
         Ok(found)
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::EvaluationOptions;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::{LengthBin, RunDir};
+use trimer_train::{LengthBin, RunDir};
 
 /// Most turns of each group but the last unless told otherwise.
 pub const LENGTH_EDGES: [usize; 5] = [5, 10, 20, 40, 80];

@@ -11,8 +11,8 @@ use trimer_core::metrics::{CalibrationResult, EvaluationOptions};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::{Calibration, HeadCalibration, Judged};
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::calibrate::{Calibration, HeadCalibration, Judged};
 
 /// What calibration does, by head; without heads that are not calibrated or have no labels.
 pub type Results = HeadMap<Option<CalibrationResult>>;

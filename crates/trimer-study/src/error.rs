@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use trimer_core::Hint;
 use trimer_core::corpus::CorpusError;
 use trimer_core::import::ImportError;
+use trimer_core::io::WriteError;
 use trimer_core::labels::LabelError;
 use trimer_core::metrics::MetricError;
 use trimer_core::store::npy::NpyError;
 use trimer_nn::NnError;
 use trimer_report::ReportError;
+use trimer_train::TrainError;
 
 /// Why a study could not be made.
 ///
@@ -91,9 +93,15 @@ pub enum StudyError {
     /// JSON that cannot be read or written.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// Configuration, training or prediction failed.
+    /// A configuration or a network cannot be used.
     #[error(transparent)]
     Nn(#[from] NnError),
+    /// Training or prediction failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A corpus could not be read.
     #[error(transparent)]
     Corpus(#[from] CorpusError),
@@ -157,6 +165,8 @@ impl Hint for StudyError {
             Self::Interrupted { .. } => Some("the same study with the same `out` continues".into()),
             Self::InFile { source, .. } | Self::InSystem { source, .. } => source.hint(),
             Self::Nn(e) => e.hint(),
+            Self::Train(e) => e.hint(),
+            Self::Write(e) => e.hint(),
             Self::Corpus(e) => e.hint(),
             Self::Npy(e) => e.hint(),
             Self::Import(e) => e.hint(),

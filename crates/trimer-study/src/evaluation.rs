@@ -8,10 +8,10 @@ use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Judged;
-use trimer_nn::predict::labelled_rows_of_any;
-use trimer_nn::train::RunDir;
-use trimer_nn::train::run::Protocol;
+use trimer_train::RunDir;
+use trimer_train::calibrate::Judged;
+use trimer_train::data::labelled_rows_of_any;
+use trimer_train::run::Protocol;
 
 /// What a run reaches on a split.
 #[derive(Debug, Clone)]

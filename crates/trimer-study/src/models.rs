@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use trimer_core::ModalityMap;
 use trimer_nn::InputSpec;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::models::{MODELS, ModelConfig, ModelInfo, Task};
+use trimer_nn::models::{ModelConfig, ModelInfo, Task, models};
 use trimer_nn::weights::parameter_count;
 
 /// Widths of the features that the LFMIM paper used, so that sizes can be compared.
@@ -28,13 +28,7 @@ pub struct ModelEntry {
 
 /// The input of a model at its default lengths.
 pub fn default_input(config: &ModelConfig, dims: ModalityMap<Option<usize>>) -> InputSpec {
-    let (lengths, sampling) = config.default_input();
-    InputSpec {
-        dims,
-        lengths,
-        sampling,
-        n_speakers: config.info().reads_conversations().then_some(2),
-    }
+    config.default_input(dims)
 }
 
 /// Every registered model.
@@ -42,7 +36,7 @@ pub fn default_input(config: &ModelConfig, dims: ModalityMap<Option<usize>>) -> 
 /// # Errors
 /// When a model cannot be built.
 pub fn entries() -> Result<Vec<ModelEntry>> {
-    MODELS.iter().map(|info| ModelEntry::new(info)).collect()
+    models().into_iter().map(ModelEntry::new).collect()
 }
 
 /// A registered model.
@@ -91,8 +85,8 @@ impl ModelEntry {
             info.summary,
             info.citation,
             info.level,
-            info.modalities.join(", "),
-            info.tasks.join(", "),
+            info.modalities_in_words(),
+            info.tasks_in_words(),
             self.parameters,
             info.presets[0],
         );

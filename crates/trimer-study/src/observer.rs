@@ -1,7 +1,6 @@
 //! Watching a study: what it is doing, and how each of its runs gets on.
 
-use trimer_nn::NnError;
-use trimer_nn::train::{EpochReport, StepReport};
+use trimer_train::{EpochReport, StepReport, TrainError};
 
 /// Somebody who watches a study. Every method may be left out.
 ///
@@ -56,7 +55,7 @@ pub enum RunEvent<'a> {
     /// Asked to stop; what was done is saved.
     Interrupted,
     /// It cannot be trained.
-    Failed(&'a NnError),
+    Failed(&'a TrainError),
 }
 
 /// A seed among those of its run.

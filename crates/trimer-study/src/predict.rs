@@ -12,9 +12,9 @@ use trimer_core::Head;
 use trimer_core::corpus::Corpus;
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Calibration;
-use trimer_nn::predict::Predictions;
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::calibrate::Calibration;
+use trimer_train::predict::Predictions;
 
 /// How utterances are answered about.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub fn seed_of(run: &RunDir, named: Option<u64>) -> Result<u64> {
 /// not have.
 ///
 /// ```no_run
-/// use trimer_nn::train::RunDir;
+/// use trimer_train::RunDir;
 /// use trimer_study::predict::{PredictOptions, answer};
 ///
 /// let run = RunDir::open("runs/small-lfmim-1".as_ref())?;
@@ -112,7 +112,7 @@ pub fn answer<'a>(
         let parts = (options.online, options.window);
         run.predict_in_parts(seed, corpus, rows, parts, device)?
     } else {
-        run.predict(seed, corpus, rows, device)?
+        run.predict_raw(seed, corpus, rows, device)?
     };
     if let Some(calibration) = &calibration {
         predictions = calibration.apply(&predictions, run.config.task);

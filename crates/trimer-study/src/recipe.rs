@@ -3,7 +3,7 @@
 use crate::error::{Result, StudyError};
 use std::path::Path;
 use trimer_nn::config::parse_set;
-use trimer_nn::train::Overrides;
+use trimer_train::Overrides;
 
 /// Reads a recipe file.
 ///

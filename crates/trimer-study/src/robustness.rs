@@ -9,9 +9,9 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap, ModalitySet};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::corrupt::{Corruption, subsets};
-use trimer_nn::train::RunDir;
-use trimer_nn::train::run::Protocol;
+use trimer_train::RunDir;
+use trimer_train::data::corrupt::{Corruption, subsets};
+use trimer_train::run::Protocol;
 
 /// Shares of the frames that are lost unless told otherwise.
 pub const FRAME_LOSS: [f64; 3] = [0.1, 0.3, 0.5];
@@ -155,7 +155,7 @@ impl Case {
 /// Gaussian noise.
 ///
 /// ```no_run
-/// use trimer_nn::train::RunDir;
+/// use trimer_train::RunDir;
 /// use trimer_study::{Robustness, Unwatched, robustness::Grid};
 ///
 /// let run = RunDir::open("runs/small-lfmim-1".as_ref())?;

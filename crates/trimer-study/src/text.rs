@@ -65,15 +65,6 @@ pub(crate) fn plain_name(name: &str) -> String {
     }
 }
 
-/// A cell of a CSV file.
-pub(crate) fn csv_cell(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,29 +13,32 @@ pub(crate) use subjects::{
     Subject, assert_near, batch, build, input, is_fitted_at_once, learners, logits, reads,
     subjects, tasks, values,
 };
-use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
+use trimer::models::models;
 use trimer::nn::burn::module::Module;
 use trimer::nn::burn::tensor::{Device, Int, Tensor, TensorData};
-use trimer::nn::corrupt::{Corruption, subsets};
-use trimer::nn::data::Normaliser;
 use trimer::nn::models::AnyModel;
-use trimer::nn::optim::{Optimizer, OptimizerConfig, Rule};
-use trimer::nn::train::Overrides;
-use trimer::nn::train::checkpoint;
-use trimer::nn::train::config::TrainConfig;
-use trimer::nn::train::objective::Objective;
 use trimer::nn::weights::{gradients, parameter_count, parameters};
 use trimer::nn::{
-    Batch, Conversations, FusionModel, MODELS, ModelConfig, NnError, Recorder, Sequence, Task,
+    Batch, Conversations, FusionModel, ModelConfig, NnError, Recorder, Sequence, Task,
 };
+use trimer::train::Overrides;
+use trimer::train::checkpoint;
+use trimer::train::config::TrainConfig;
+use trimer::train::data::Normaliser;
+use trimer::train::data::corrupt::{Corruption, subsets};
+use trimer::train::objective::Objective;
+use trimer::train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
 
 #[test]
-fn a_blank_model_has_the_same_parameters_and_draws_no_values() {
+fn an_uninitialised_model_has_the_same_parameters_and_no_random_values() {
     let device = Device::flex();
     for subject in subjects() {
         let task = tasks(&subject)[0];
-        let blank = subject.config.build_blank(&input(&subject), task, &device);
-        let blank = parameters(&blank.unwrap());
+        let uninitialised = subject
+            .config
+            .build_uninitialised(&input(&subject), task, &device);
+        let uninitialised = parameters(&uninitialised.unwrap());
         let shapes =
             |all: &BTreeMap<String, (Vec<usize>, Tensor<1>)>| -> Vec<(String, Vec<usize>)> {
                 all.iter()
@@ -43,8 +46,8 @@ fn a_blank_model_has_the_same_parameters_and_draws_no_values() {
                     .collect()
             };
         let built = parameters(&build(&subject, task, &device));
-        assert_eq!(shapes(&blank), shapes(&built), "{}", subject.name);
-        for (path, (_, value)) in &blank {
+        assert_eq!(shapes(&uninitialised), shapes(&built), "{}", subject.name);
+        for (path, (_, value)) in &uninitialised {
             // Constants, as a running variance of one, are no initial values.
             assert!(
                 values(value).iter().all(|x| *x == 0.0 || *x == 1.0),
@@ -115,6 +118,24 @@ fn is_buffer(path: &str) -> bool {
     leaf.starts_with("running_") || leaf.starts_with("fixed_")
 }
 
+/// The parameters that get a gradient, and whether it ever is more than zeros.
+fn reached(subject: &Subject, model: &AnyModel, task: Task) -> BTreeMap<String, bool> {
+    let device = Device::flex().autodiff();
+    let mut reached = BTreeMap::new();
+    // Dropout can keep a parameter out of one pass.
+    for seed in 0..4 {
+        let batch = batch(subject, seed, 0.0, &device);
+        let (_, grads) = step(model, &batch, task, &mut Recorder::train(seed));
+        for (path, grad) in grads {
+            let grad = values(&grad);
+            let finite = grad.iter().all(|g| g.is_finite());
+            assert!(finite, "{}: {path}", subject.name);
+            *reached.entry(path).or_insert(false) |= grad.iter().any(|g| *g != 0.0);
+        }
+    }
+    reached
+}
+
 #[test]
 fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
     let device = Device::flex().autodiff();
@@ -133,28 +154,17 @@ fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
                 "{}: two parameters of one path",
                 subject.name
             );
-            // Dropout can silence a parameter in one pass.
-            let mut seen: BTreeSet<String> = BTreeSet::new();
-            for seed in 0..4 {
-                let batch = batch(&subject, seed, 0.0, &device);
-                let (_, grads) = step(&model, &batch, task, &mut Recorder::train(seed));
-                for (path, grad) in &grads {
-                    let grad = values(grad);
-                    assert!(
-                        grad.iter().all(|g| g.is_finite()),
-                        "{}: {path}",
-                        subject.name
-                    );
-                    seen.insert(path.clone());
-                }
-            }
+            let reached = reached(&subject, &model, task);
             let wrong: Vec<_> = all
                 .keys()
-                .filter(|p| seen.contains(*p) == model.is_idle(p))
+                .filter(|path| match reached.get(*path) {
+                    Some(has_slope) => model.properties().is_idle(path) || !has_slope,
+                    None => !model.properties().is_idle(path),
+                })
                 .collect();
             assert!(
                 wrong.is_empty(),
-                "{}: no gradient, or one though idle: {wrong:?}",
+                "{}: no gradient or zeros alone, or one though idle: {wrong:?}",
                 subject.name
             );
 
@@ -170,6 +180,7 @@ fn every_parameter_gets_a_gradient_and_one_step_of_the_optimizer() {
                 weight_decay: 0.0,
                 ..OptimizerConfig::default()
             };
+            assert!(!moving.is_empty(), "{}: nothing moves", subject.name);
             let after = parameters(&Optimizer::new(cfg).step(model.clone(), grads, 0.5));
             for path in moving {
                 let (before, after) = (values(&all[&path].1), values(&after[&path].1));
@@ -213,7 +224,7 @@ fn what_lies_under_the_padding_does_not_matter_to_a_model_that_says_so() {
             let model = build(&subject, CLASSES, &device);
             let clean = logits(&model, &batch(&subject, 1, 0.0, &device));
             let dirty = logits(&model, &batch(&subject, 1, 5.0, &device));
-            if model.ignores_padding() {
+            if model.properties().ignores_padding() {
                 assert_near(&subject.name, &clean, &dirty);
             } else {
                 println!("{}: reads padding", subject.name);
@@ -253,7 +264,10 @@ fn more_padding_does_not_matter_to_a_model_that_says_so() {
             });
             let short = build(&subject, CLASSES, &device);
             // A batch of conversations is as long as the longest of them, always.
-            if !short.ignores_padding() || short.mixes_batch() || in_conversations(&subject) {
+            if !short.properties().ignores_padding()
+                || short.properties().mixes_batch()
+                || in_conversations(&subject)
+            {
                 continue;
             }
             let long = subject
@@ -330,9 +344,9 @@ fn the_order_of_a_batch_does_not_matter() {
     let device = Device::flex();
     for subject in subjects() {
         let model = build(&subject, CLASSES, &device);
-        if model.mixes_batch() {
+        if model.properties().mixes_batch() {
             println!(
-                "{}: by definition utterances hang on their batch",
+                "{}: by definition utterances depend on their batch",
                 subject.name
             );
             continue;
@@ -406,7 +420,7 @@ fn fit(
         } else {
             Recorder::eval()
         };
-        // The heads alone: what a model asks for beside them may pull elsewhere.
+        // The heads alone: what a model asks for in addition may pull elsewhere.
         let objective = Objective::plain(&TrainConfig::default(), task);
         let output = model.forward(&batch, &mut rec);
         let total = objective.total(&objective.losses(&output, &batch), &[]);
@@ -419,7 +433,7 @@ fn fit(
 }
 
 #[test]
-fn one_batch_can_be_learned_by_heart() {
+fn every_model_overfits_one_batch() {
     for subject in learners() {
         let batch = batch(&subject, 1, 0.0, &Device::flex());
         // ReLUs in a row of so small a model may be dead from the start, or die of large steps.
@@ -454,21 +468,43 @@ fn the_same_seed_gives_the_same_losses() {
     }
 }
 
+const SURPLUS: &str = "no_such_key";
+
+/// The table with a key that nothing reads, once in each table at whatever depth, and where it was put.
+pub(crate) fn with_a_surplus_key(table: &toml::Table) -> Vec<(String, toml::Table)> {
+    let mut first = table.clone();
+    first.insert(SURPLUS.into(), 1.into());
+    let mut all = vec![(String::new(), first)];
+    for (key, value) in table {
+        let toml::Value::Table(inner) = value else {
+            continue;
+        };
+        for (place, changed) in with_a_surplus_key(inner) {
+            let mut outer = table.clone();
+            outer.insert(key.clone(), changed.into());
+            all.push((format!("{key}.{place}"), outer));
+        }
+    }
+    all
+}
+
 #[test]
 fn a_configuration_survives_a_file_and_unknown_keys_are_refused() {
     for subject in subjects() {
         let text = toml::to_string(&subject.config).unwrap();
         let back: ModelConfig = toml::from_str(&text).unwrap();
         assert_eq!(back, subject.config, "{}", subject.name);
-        let surplus = format!("{text}\nno_such_key = 1\n");
-        // A table at the end would swallow the key; put it in front.
-        let in_front = format!("no_such_key = 1\n{text}");
-        assert!(
-            toml::from_str::<ModelConfig>(&surplus).is_err()
-                || toml::from_str::<ModelConfig>(&in_front).is_err(),
-            "{}",
-            subject.name
-        );
+        let table = toml::Table::try_from(&subject.config).unwrap();
+        for (place, surplus) in with_a_surplus_key(&table) {
+            let read = toml::Value::Table(surplus).try_into::<ModelConfig>();
+            let error = read.err().unwrap_or_else(|| {
+                panic!(
+                    "{}: a key that nothing reads is taken in `{place}`",
+                    subject.name
+                )
+            });
+            assert!(error.to_string().contains(SURPLUS), "{error}");
+        }
         let table = toml::Table::from_iter([("no_such_key".to_owned(), 1.into())]);
         let refused = ModelConfig::resolve(subject.info.id, None, &table);
         assert!(
@@ -536,9 +572,9 @@ fn missing_modalities_give_numbers() {
 /// Every recipe must be accepted as it is, and every model must have its page.
 #[test]
 fn recipes_are_accepted_and_every_model_has_its_page() {
-    use trimer::core::corpus::{Corpus, synth};
+    use trimer::corpus::{Corpus, synth};
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for info in MODELS {
+    for info in models() {
         let page = root.join(format!("docs/models/{}.md", info.id));
         assert!(page.is_file(), "{} has no page", info.id);
     }

@@ -5,12 +5,12 @@ use super::subjects::{
     learners, logits, reads, subjects, values,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use trimer::core::{Head, Modality, ModalityMap, ModalitySet};
 use trimer::nn::burn::tensor::Device;
-use trimer::nn::corrupt::subsets;
 use trimer::nn::models::{AnyModel, Owner};
 use trimer::nn::weights::{gradients, map_parameters, parameter_ids};
 use trimer::nn::{Batch, FusionModel, InputSpec, Sampling, Task, probe};
+use trimer::train::data::corrupt::subsets;
+use trimer::{Head, Modality, ModalityMap, ModalitySet};
 
 /// What every layer reads, by the path of the first parameter of each.
 fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f32>>> {
@@ -27,7 +27,7 @@ fn read_by_layers(model: &AnyModel, batch: &Batch) -> BTreeMap<String, Vec<Vec<f
 }
 
 /// A layer that a modality owns reads nothing of other modalities, and all of the modality's data pass through
-/// such layers. And where a tower's features hang on its own modality alone, no parameter of another modality may
+/// such layers. And where a tower's features depend on its own modality alone, no parameter of another modality may
 /// have a part in them.
 #[test]
 fn declared_owners_are_the_probed_ones() {
@@ -44,7 +44,8 @@ fn declared_owners_are_the_probed_ones() {
             let after = read_by_layers(&model, &mixed);
             for (path, inputs) in &before {
                 assert!(
-                    model.owner_of(path) != Owner::Modality(modality) || after[path] == *inputs,
+                    model.properties().owner_of(path) != Owner::Modality(modality)
+                        || after[path] == *inputs,
                     "{}: `{path}` reads more than {modality}",
                     subject.name
                 );
@@ -59,12 +60,11 @@ fn declared_owners_are_the_probed_ones() {
 /// With the parameters that a modality owns at zero, nothing of it reaches any output.
 fn all_passes_its_owned_layers(subject: &Subject, modality: Modality, first: &Batch) {
     let device = Device::flex();
-    // A model of its own: clones share their running statistics.
     let model = build(subject, CLASSES, &device);
     let owner = Owner::Modality(modality);
     let owned: BTreeSet<String> = parameter_ids(&model)
         .into_keys()
-        .filter(|path| model.owner_of(path) == owner)
+        .filter(|path| model.properties().owner_of(path) == owner)
         .collect();
     if owned.is_empty() {
         println!("{}: nothing belongs to {modality}", subject.name);
@@ -102,7 +102,7 @@ const NO_WEIGHTS: [&str; 8] = [
 #[test]
 fn every_matrix_reports_what_it_reads() {
     let device = Device::flex();
-    let mut silent = Vec::new();
+    let mut unreported = Vec::new();
     for subject in learners() {
         let model = build(&subject, CLASSES, &device);
         let first = batch(&subject, 1, 0.0, &device);
@@ -112,11 +112,11 @@ fn every_matrix_reports_what_it_reads() {
         for (path, (id, shape)) in parameter_ids(&model) {
             let is_weight = path.split('.').all(|part| !NO_WEIGHTS.contains(&part));
             if is_weight && shape.len() > 1 && !reported.contains(&id) {
-                silent.push(format!("{}: {path} {shape:?}", subject.name));
+                unreported.push(format!("{}: {path} {shape:?}", subject.name));
             }
         }
     }
-    assert!(silent.is_empty(), "no `probe::see`: {silent:#?}");
+    assert!(unreported.is_empty(), "no `probe::see`: {unreported:#?}");
 }
 
 /// Every set of modalities that a model takes works, for every task; where a set is refused, the refusal says so.
@@ -131,7 +131,7 @@ fn all_sets_of_modalities_and_all_tasks_work_or_are_refused() {
     for subject in subjects() {
         let tasks = tasks
             .iter()
-            .filter(|(name, _)| subject.info.tasks.contains(name));
+            .filter(|(_, task)| subject.info.tasks.contains(&task.kind()));
         for ((_, task), keep) in
             tasks.flat_map(|t| subsets(reads(&subject)).into_iter().map(move |s| (t, s)))
         {
@@ -203,13 +203,14 @@ fn towers_are_their_own(subject: &Subject) {
         let mixed = others.fold(first.clone(), |b, m| with_other(&b, &second, m));
         if features(&mixed).map(|f| values(&f)) != Some(values(&own)) {
             println!(
-                "{}: the features of {modality} hang on other modalities",
+                "{}: the features of {modality} depend on other modalities",
                 subject.name
             );
             continue;
         }
         for (path, grad) in gradients(&model, own.sum().backward()) {
-            let foreign = matches!(model.owner_of(&path), Owner::Modality(m) if m != modality);
+            let foreign =
+                matches!(model.properties().owner_of(&path), Owner::Modality(m) if m != modality);
             assert!(
                 !foreign || values(&grad).iter().all(|g| *g == 0.0),
                 "{}: `{path}` has a part in the features of {modality}",

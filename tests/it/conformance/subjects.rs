@@ -2,14 +2,15 @@
 
 use rand_like::Stream;
 use std::collections::BTreeMap;
-use trimer::core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
+use trimer::models::models;
 use trimer::nn::burn::tensor::{Device, Tensor};
 use trimer::nn::models::{AnyModel, ModelInfo};
 use trimer::nn::weights::to_vec;
 use trimer::nn::{
-    Batch, Conversations, FusionModel, InputSpec, MODELS, ModelConfig, ModelOutput, Recorder,
-    Sampling, Sequence, Task,
+    Batch, Conversations, FusionModel, InputSpec, ModelConfig, ModelOutput, Recorder, Sampling,
+    Sequence, Task,
 };
+use trimer::{Head, HeadMap, ModalityMap, ModalitySet};
 
 /// Random numbers that need no crate: the test only wants values that differ.
 mod rand_like {
@@ -43,7 +44,7 @@ pub(crate) struct Subject {
 /// Every preset of every model.
 pub(crate) fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
-    for info in MODELS {
+    for info in models() {
         for preset in info.presets {
             all.push(Subject {
                 name: format!("{} ({preset})", info.id),
@@ -65,7 +66,9 @@ pub(crate) fn learners() -> Vec<Subject> {
 
 pub(crate) fn is_fitted_at_once(subject: &Subject) -> bool {
     let task = tasks(subject)[0];
-    build(subject, task, &Device::flex()).is_fitted_at_once()
+    build(subject, task, &Device::flex())
+        .closed_form()
+        .is_some()
 }
 
 /// The preset with small sizes: keys are known by their names, and those whose smaller value the
@@ -128,12 +131,7 @@ pub(super) fn small_number(key: &str, n: i64) -> i64 {
 }
 
 pub(crate) fn reads(subject: &Subject) -> ModalitySet {
-    subject
-        .info
-        .modalities
-        .iter()
-        .map(|m| m.parse::<Modality>().unwrap())
-        .collect()
+    subject.info.modalities.iter().copied().collect()
 }
 
 pub(crate) fn input(subject: &Subject) -> InputSpec {
@@ -157,7 +155,7 @@ pub(crate) fn input(subject: &Subject) -> InputSpec {
 }
 
 pub(super) fn in_conversations(subject: &Subject) -> bool {
-    subject.info.level == "conversation"
+    subject.info.reads_conversations()
 }
 
 pub(crate) fn tasks(subject: &Subject) -> Vec<Task> {
@@ -167,7 +165,7 @@ pub(crate) fn tasks(subject: &Subject) -> Vec<Task> {
     ];
     let tasks: Vec<Task> = known
         .into_iter()
-        .filter(|(name, _)| subject.info.tasks.contains(name))
+        .filter(|(_, task)| subject.info.tasks.contains(&task.kind()))
         .map(|(_, task)| task)
         .collect();
     assert!(!tasks.is_empty(), "{}: no task", subject.name);

@@ -4,7 +4,7 @@ use crate::{Answer, ui, ui::Hinted};
 use std::fmt::Write as _;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::models::MODELS;
+use trimer_nn::models::models;
 use trimer_study::bench::{BenchOptions, BenchResult, Benchmark, Phases};
 use trimer_study::text::table;
 
@@ -139,7 +139,7 @@ fn text(result: &BenchResult, batch: usize) -> String {
 /// not told: it would be that of the largest model so far.
 fn all(args: &Args, device: &Device) -> anyhow::Result<Answer> {
     let mut rows = Vec::new();
-    for info in MODELS {
+    for info in models() {
         let result = measure(args, info.id, device)?;
         if args.json {
             let mut line = serde_json::to_value(&result)?;
@@ -182,7 +182,7 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
         min_turns: args.min_turns.unwrap_or(turns),
         repeat: args.repeat.max(1),
         dropout: !args.no_dropout,
-        real: args.real,
+        valid_share: args.real,
         phases: match args.only {
             None => Phases::Both,
             Some(Only::Training) => Phases::Training,

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use trimer_core::Head;
 use trimer_core::corpus::Corpus;
 use trimer_core::metrics::CalibrationResult;
-use trimer_nn::train::RunDir;
 use trimer_study::calibration::{
     CalibratedRun, CalibrationOptions, CalibrationReport, Results, Stored, check_targets,
     check_task, evaluate, fit, stored,
 };
 use trimer_study::text::table;
+use trimer_train::RunDir;
 
 /// Arguments of `trimer calibrate`.
 #[derive(Debug, clap::Args)]

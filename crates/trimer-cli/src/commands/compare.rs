@@ -5,11 +5,11 @@ use crate::Answer;
 use crate::ui::{self, Board};
 use std::path::PathBuf;
 use trimer_core::corpus::Corpus;
-use trimer_nn::train::RunDir;
 use trimer_study::compare::{
     CompareOptions, Comparison, ComparisonReport, check_systems, compare_runs, parse_systems,
     read_systems,
 };
+use trimer_train::RunDir;
 
 /// Arguments of `trimer compare`.
 #[derive(Debug, clap::Args)]

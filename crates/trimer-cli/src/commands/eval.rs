@@ -10,10 +10,10 @@ use super::parse::parse_split;
 use crate::Answer;
 use std::path::PathBuf;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunDir;
 use trimer_study::by_length::LENGTH_EDGES;
 use trimer_study::evaluation::check_labels;
 use trimer_study::robustness::{FRAME_LOSS, SNR};
+use trimer_train::RunDir;
 
 /// Arguments of `trimer eval`.
 #[derive(Debug, clap::Args)]

@@ -44,7 +44,7 @@ fn row(entry: &ModelEntry) -> Vec<String> {
     vec![
         info.id.into(),
         info.title.into(),
-        info.level.into(),
+        info.level.to_string(),
         entry.parameters.to_string(),
         kind.into(),
     ]

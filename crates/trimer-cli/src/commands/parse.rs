@@ -4,18 +4,11 @@ use crate::ui;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::Split;
-use trimer_nn::train::SelectOn;
+use trimer_train::SelectOn;
 
-/// The split of a name.
+/// The split of this name. No other name may open test.
 pub(crate) fn parse_split(name: &str) -> anyhow::Result<Split> {
-    let found = Split::ALL.into_iter().find(|s| s.as_str() == name);
-    found.ok_or_else(|| {
-        ui::Hinted::new(
-            format!("`{name}` is no split"),
-            "expected train, valid or test",
-        )
-        .into()
-    })
+    Ok(name.parse()?)
 }
 
 /// The selecting split of a name.
@@ -50,9 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_split_opens_none() {
-        assert_eq!(parse_split("valid").unwrap(), Split::Valid);
-        assert!(parse_split("tset").is_err());
+    fn only_its_own_name_opens_test() {
+        for split in Split::ALL {
+            assert_eq!(parse_split(split.as_str()).unwrap(), split);
+        }
+        for name in ["tset", "Test", "", "all"] {
+            let error = parse_split(name).unwrap_err();
+            assert!(error.to_string().contains("is not a split"), "{error}");
+            assert!(parse_select_on(name).is_err());
+        }
         assert!(parse_select_on("train").is_err());
     }
 }

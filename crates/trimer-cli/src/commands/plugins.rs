@@ -2,8 +2,8 @@
 
 use crate::{Answer, ui};
 use std::fmt::Write as _;
-use trimer_nn::plugins::{PLUGINS, PluginConfig, PluginInfo};
 use trimer_study::text::table;
+use trimer_train::plugins::{PluginConfig, PluginInfo, plugins};
 
 /// Arguments of `trimer plugins`.
 #[derive(Debug, clap::Args)]
@@ -21,11 +21,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
         Some(id) => Some(PluginConfig::resolve(id, &toml::Table::new())?.info()),
     };
     match (chosen, args.json) {
-        (None, true) => ui::json(&PLUGINS)?,
+        (None, true) => ui::json(&plugins())?,
         (Some(info), true) => ui::json(info)?,
         (Some(info), false) => ui::data(&card(info)?),
         (None, false) => {
-            let rows: Vec<Vec<String>> = PLUGINS
+            let rows: Vec<Vec<String>> = plugins()
                 .iter()
                 .map(|info| vec![info.id.into(), info.title.into(), info.summary.into()])
                 .collect();

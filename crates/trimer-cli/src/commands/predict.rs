@@ -5,9 +5,9 @@ use crate::{Answer, ui, ui::Hinted};
 use std::path::PathBuf;
 use trimer_core::Modality;
 use trimer_core::corpus::Corpus;
-use trimer_nn::train::RunDir;
 use trimer_study::explain::{ExplainOptions, check_pages};
 use trimer_study::predict::{PredictOptions, answer, corpus_of_features, rows_of_ids, seed_of};
+use trimer_train::RunDir;
 
 /// Arguments of `trimer predict`.
 #[derive(Debug, clap::Args)]

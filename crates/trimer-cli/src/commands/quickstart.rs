@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 use trimer_core::corpus::synth::SynthSpec;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunDir;
 use trimer_study::report::run::{ReportOptions, ReportedRun, report};
 use trimer_study::{Unwatched, environment, recipe};
+use trimer_train::RunDir;
 
 /// The recipe, also a model of how to write one.
 const RECIPE: &str = include_str!("../../../../recipes/synth/lfmim.toml");

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunDir;
 use trimer_study::report::run::{
     ReportOptions, ReportedRun, check_options, check_run, report, section_ids, write_figures,
 };
+use trimer_train::RunDir;
 
 /// Arguments of `trimer report`.
 #[derive(Debug, clap::Args)]

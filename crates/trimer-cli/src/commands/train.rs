@@ -6,9 +6,9 @@ use crate::ui::{self, Hinted, TrainingView};
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::config::DataConfig;
-use trimer_nn::train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 use trimer_study::{environment, recipe};
+use trimer_train::config::DataConfig;
+use trimer_train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
 /// Arguments of `trimer train`.
 #[derive(Debug, clap::Args)]

@@ -39,14 +39,25 @@ const FLAGS_WITH_VALUE: &[(&str, &str)] = &[
     ("split", "--split"),
 ];
 
-/// A text in which keys of options are flags, and settings of a run are arguments of `--set`.
-pub(super) fn with_flags(text: &str) -> String {
+/// What stands in the backticks of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    /// Options, settings of a run, and words that are neither.
+    Hint,
+    /// The same, but a word alone may be a path or a column.
+    Foreign,
+    /// Options with their values, settings as they are, and paths.
+    Message,
+}
+
+/// A text in which keys of options are flags, and in hints settings of a run arguments of `--set`.
+pub(super) fn with_flags(text: &str, words: Words) -> String {
     let pieces: Vec<&str> = text.split('`').collect();
     if pieces.len().is_multiple_of(2) {
         return text.to_owned();
     }
     let quoted = |(i, piece): (usize, &&str)| {
-        let flag = (i % 2 == 1).then(|| flag(piece)).flatten();
+        let flag = (i % 2 == 1).then(|| flag(piece, words)).flatten();
         flag.unwrap_or_else(|| (*piece).to_owned())
     };
     let pieces: Vec<String> = pieces.iter().enumerate().map(quoted).collect();
@@ -54,23 +65,21 @@ pub(super) fn with_flags(text: &str) -> String {
 }
 
 /// The flag for what stands in backticks, where it is an option.
-fn flag(quoted: &str) -> Option<String> {
-    let (key, value) = match quoted.split_once('=') {
-        Some((key, value)) => (key.trim_end(), Some(value.trim_start())),
-        None => (quoted, None),
-    };
-    let find = |all: &[(&str, &'static str)]| {
+fn flag(quoted: &str, words: Words) -> Option<String> {
+    let find = |all: &[(&str, &'static str)], key: &str| {
         let found = all.iter().find(|(known, _)| *known == key);
         found.map(|(_, flag)| *flag)
     };
-    match (find(FLAGS), value) {
-        (Some(flag), Some(value)) => Some(format!("{flag} {value}")),
-        (Some(flag), None) => Some(flag.to_owned()),
-        (None, Some(value)) => match find(FLAGS_WITH_VALUE) {
-            Some(flag) => Some(format!("{flag} {value}")),
-            None => is_setting(key, value).then(|| format!("--set {key}={value}")),
-        },
-        (None, None) => None,
+    let Some((key, value)) = quoted.split_once('=') else {
+        let is_plain = !quoted.contains(['_', '.']) && quoted != "thresholds";
+        let found = find(FLAGS, quoted).filter(|_| words == Words::Hint || !is_plain);
+        return found.map(str::to_owned);
+    };
+    let (key, value) = (key.trim_end(), value.trim_start());
+    match find(FLAGS, key).or_else(|| find(FLAGS_WITH_VALUE, key)) {
+        Some(flag) => Some(format!("{flag} {value}")),
+        None => (words != Words::Message && is_setting(key, value))
+            .then(|| format!("--set {key}={value}")),
     }
 }
 
@@ -82,7 +91,9 @@ fn is_setting(key: &str, value: &str) -> bool {
     };
     let sections = ["model", "data", "train"];
     let section = key.split('.').next().unwrap_or_default();
-    let is_plugin = trimer_nn::plugins::PLUGINS.iter().any(|p| p.id == section);
+    let is_plugin = trimer_train::plugins::plugins()
+        .iter()
+        .any(|p| p.id == section);
     key.contains('.')
         && key.split('.').all(word)
         && !value.contains(' ')
@@ -129,8 +140,23 @@ mod tests {
             ("`manifest.csv` has `a=b`", "`manifest.csv` has `a=b`"),
             ("an odd ` one with `out`", "an odd ` one with `out`"),
         ] {
-            assert_eq!(with_flags(text), wanted);
+            assert_eq!(with_flags(text, Words::Hint), wanted);
         }
+    }
+
+    #[test]
+    fn a_message_names_settings_as_they_are() {
+        for (text, wanted) in [
+            ("`train.select = last` stays", "`train.select = last` stays"),
+            ("`budget = 5` does not reach", "`--budget 5` does not reach"),
+            ("`abstain_at` needs", "`--abstain-at` needs"),
+            ("cannot write `out`", "cannot write `out`"),
+        ] {
+            assert_eq!(with_flags(text, Words::Message), wanted);
+        }
+        let foreign = "create `out`, or set `import.non_finite=zero`";
+        let wanted = "create `out`, or set `--non-finite zero`";
+        assert_eq!(with_flags(foreign, Words::Foreign), wanted);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use trimer_core::Head;
-use trimer_nn::train::{EpochReport, Observer, StepReport};
 use trimer_study::{RunEvent, StudyObserver};
+use trimer_train::{EpochReport, Observer, StepReport};
 
 /// A bar over `total` things on a terminal; nothing elsewhere.
 pub(crate) fn bar(total: u64, what: &str) -> ProgressBar {

@@ -489,7 +489,7 @@ impl<'a> Sequences<'a> {
             let finding = report.problem(FindingKind::NonFinite, message);
             finding.about(self.non_finite);
             finding.count = self.non_finite_values;
-            finding.with_hint("mend the extraction, or import again with `--non-finite zero`");
+            finding.with_hint("mend the extraction, or import again with `import.non_finite=zero`");
         }
         if !self.empty.is_empty() {
             let message = format!("{} {modality} sequences have no frame", self.empty.len());

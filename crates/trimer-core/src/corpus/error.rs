@@ -1,7 +1,7 @@
 //! What can go wrong with a corpus, and what to try then.
 
 use super::{FeatureDtype, MAX_FRAMES_PER_UTTERANCE};
-use crate::{Hint, Modality};
+use crate::{Hint, Modality, io::is_full};
 use std::{io, path::PathBuf};
 
 /// Why a corpus could not be written, opened or trusted.
@@ -205,14 +205,14 @@ impl Hint for CorpusError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotFound { .. } => {
-                "give the directory that holds `corpus.toml`; `trimer corpus import` and `trimer corpus synth` make one"
+                "give the directory that holds `corpus.toml`; importing data or making a synthetic corpus writes one"
             }
             Self::NotACorpus { path, .. } => {
                 if path.join("manifest.csv").is_file() {
-                    "this looks like a folder for `trimer corpus import --format folder`: import it first"
+                    "this looks like data in the format `folder`: import it first"
                 } else {
                     "a corpus is a directory with `corpus.toml`, `utterances.parquet` and `features/`; \
-                     data in another format go through `trimer corpus import`"
+                     data in another format must be imported first"
                 }
             }
             Self::Exists { .. } => "choose another output directory or remove this one first",
@@ -244,10 +244,4 @@ impl Hint for CorpusError {
         };
         Some(text.to_owned())
     }
-}
-
-/// Whether the disk, a quota or a limit on file sizes refused to take more.
-fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -1,5 +1,6 @@
 //! Files mapped into memory: the only place of this module tree that needs `unsafe`.
 
+use crate::store::bytes::map_file;
 use memmap2::{Advice, Mmap};
 use std::{
     fs::File,
@@ -23,10 +24,9 @@ impl Map {
             unsafe_code,
             reason = "memory mapping is what makes 20 GB open in milliseconds"
         )]
-        // SAFETY: the map is private and read-only, and every access is bounds-checked against its
-        // length. What remains is that another process could shrink or rewrite the file meanwhile;
-        // this library never changes the files of a published corpus, it only makes new directories.
-        let map = unsafe { Mmap::map(file) }?;
+        // SAFETY: this library never changes the files of a published corpus, it only makes new
+        // directories; that no other program does while a corpus is open is said at `Corpus::open`.
+        let map = unsafe { map_file(file) }?;
         Ok(Self(map))
     }
 

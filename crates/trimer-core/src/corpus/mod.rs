@@ -37,9 +37,9 @@ pub use stats::{ClassCount, CorpusStats, ModalityStats, Quantiles};
 pub use synth::Ceiling;
 pub use writer::CorpusWriter;
 
-use crate::{HeadMap, LabelSpace, ModalityMap};
+use crate::{HeadMap, Hint, LabelSpace, ModalityMap, error::nearest};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// No utterance has more frames than this in one modality: a day at 40 frames per second.
 pub const MAX_FRAMES_PER_UTTERANCE: usize = 1 << 22;
@@ -62,7 +62,7 @@ impl Split {
     /// All splits in the order train, valid, test.
     pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
 
-    /// The lower-case name, as in files and on the command line.
+    /// The lower-case name, as in files and in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -75,6 +75,28 @@ impl Split {
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// A name that is no split.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a split; expected `train`, `valid` or `test`")]
+pub struct UnknownSplit(pub String);
+
+impl Hint for UnknownSplit {
+    fn hint(&self) -> Option<String> {
+        let split = nearest(&self.0, Split::ALL.map(Split::as_str))?;
+        Some(format!("did you mean `{split}`?"))
+    }
+}
+
+impl FromStr for Split {
+    type Err = UnknownSplit;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|split| split.as_str() == name)
+            .ok_or_else(|| UnknownSplit(name.to_owned()))
     }
 }
 
@@ -151,5 +173,27 @@ impl Frames<'_> {
     /// Number of frames.
     pub fn time(&self) -> usize {
         self.values.len().checked_div(self.dim).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_is_known_by_its_name_alone() {
+        for split in Split::ALL {
+            assert_eq!(split.to_string().parse(), Ok(split));
+        }
+        for name in ["", "Test", "tests", "dev", " test"] {
+            let error = name.parse::<Split>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("`{name}` is not a split; expected `train`, `valid` or `test`")
+            );
+        }
+        let hint = |name: &str| name.parse::<Split>().unwrap_err().hint();
+        assert_eq!(hint("tset").unwrap(), "did you mean `test`?");
+        assert_eq!(hint("everything"), None);
     }
 }

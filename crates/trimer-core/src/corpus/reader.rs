@@ -31,6 +31,8 @@ pub struct Corpus {
 impl Corpus {
     /// Opens the corpus in a directory, without reading its features.
     ///
+    /// Its files are mapped into memory: no program may change or shorten them while it is open.
+    ///
     /// # Errors
     /// [`CorpusError::NotFound`] and [`CorpusError::NotACorpus`] for a wrong path; otherwise the
     /// error names the damaged file. The table is compared with its checksum, because a changed
@@ -134,7 +136,7 @@ impl Corpus {
         &self.info
     }
 
-    /// What a perfect observer would reach, for corpora whose making is known.
+    /// The Bayes-optimal accuracy, for corpora whose making is known.
     pub fn ceiling(&self) -> Option<&Ceiling> {
         self.descriptor.ceiling.as_ref()
     }

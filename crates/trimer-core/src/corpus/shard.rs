@@ -26,7 +26,7 @@ impl FeatureDtype {
         }
     }
 
-    /// The lower-case name, as in files and on the command line.
+    /// The lower-case name, as in files and in configurations.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",

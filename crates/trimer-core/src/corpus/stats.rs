@@ -1,6 +1,6 @@
 //! What is in a corpus, in numbers.
 
-use super::{Corpus, FeatureDtype, Split};
+use super::{Corpus, FeatureDtype};
 use crate::{Head, Modality, import::SplitCounts};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,14 +175,6 @@ impl Corpus {
             }
         }
         columns
-    }
-
-    /// Whether a modality is there for any utterance of a split.
-    pub fn has_modality(&self, split: Split, modality: Modality) -> bool {
-        self.utterances()
-            .iter()
-            .enumerate()
-            .any(|(i, u)| u.split == Some(split) && self.frames(i, modality).is_some())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Made-up corpora whose best possible accuracy is known exactly.
 //!
 //! They serve to try the program without any data, to measure it at the size of a real corpus, and
-//! to judge a learner: [`Ceiling`] says what a perfect observer would reach from each modality alone
+//! to evaluate a learner: [`Ceiling`] is the Bayes-optimal accuracy from each modality alone
 //! and from all of them.
 
 mod ceiling;
@@ -203,7 +203,7 @@ impl SynthSpec {
         }
     }
 
-    /// What a perfect observer would reach.
+    /// The Bayes-optimal accuracy.
     ///
     /// Where people talk with one another, this is an observer of one utterance at a time; who
     /// remembers what was said before can do better.

@@ -13,7 +13,7 @@
 //! | `<modality>_offset`, `<modality>_length` | int64, may be null | first frame and number of frames |
 
 use super::{
-    CorpusError, MAX_UTTERANCES, Split, Utterance,
+    CorpusError, MAX_UTTERANCES, Split, UnknownSplit, Utterance,
     label_space::{label_column, score_column},
 };
 use crate::store::columns::{Column, read_columns, write_columns};
@@ -208,10 +208,7 @@ fn fill(
             }
         }
         "split" => column.each_text(name, rows, |row, v| {
-            let split = parse_split(v).ok_or_else(|| {
-                format!("`{v}` is not a split; expected `train`, `valid` or `test`")
-            });
-            row.split = Some(split?);
+            row.split = Some(v.parse().map_err(|e: UnknownSplit| e.to_string())?);
             Ok(())
         }),
         "conversation" => column.each_text(name, rows, |row, v| {
@@ -259,8 +256,4 @@ fn to_location(raw: [Option<i64>; 3]) -> Result<Option<Location>, ()> {
         })),
         _ => Err(()),
     }
-}
-
-pub(crate) fn parse_split(name: &str) -> Option<Split> {
-    Split::ALL.into_iter().find(|s| s.as_str() == name)
 }

@@ -87,7 +87,7 @@ impl CorpusWriter {
         self
     }
 
-    /// Records what a perfect observer would reach on this corpus.
+    /// Records the Bayes-optimal accuracy on this corpus.
     pub fn with_ceiling(mut self, ceiling: Ceiling) -> Self {
         self.ceiling = Some(ceiling);
         self

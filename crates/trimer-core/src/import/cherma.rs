@@ -14,7 +14,7 @@
 
 use super::{
     ImportError, ImportOptions, ImportSummary, Importer, ImporterInfo, Refusal, SplitCounts,
-    settle_non_finite,
+    resolve_non_finite,
 };
 use crate::{
     HeadMap, Hint, LabelSpace, Modality, ModalityMap,
@@ -386,7 +386,7 @@ fn read_frames(
         .into());
     }
     let mut values = array.to_f32();
-    let replaced = settle_non_finite(options.non_finite, &mut values, dim, &path, name, modality)?;
+    let replaced = resolve_non_finite(options.non_finite, &mut values, dim, &path, name, modality)?;
     Ok((
         Frames {
             values: values.into(),

@@ -185,7 +185,7 @@ impl Hint for ImportError {
             }
             Self::Refused(refusal) => refusal.hint.clone(),
             Self::NonFinite { .. } => Some(
-                "look at what made the features; `--non-finite zero` puts 0 in place of such values"
+                "look at what made the features; `import.non_finite=zero` puts 0 in place of such values"
                     .to_owned(),
             ),
             Self::Corpus(error) => error.hint(),

@@ -17,7 +17,7 @@ mod manifest;
 
 use super::{
     ImportError, ImportOptions, ImportSummary, Importer, ImporterInfo, Refusal, ScoreClasses,
-    SplitCounts, settle_non_finite,
+    SplitCounts, resolve_non_finite,
 };
 use crate::{
     LabelSpace, Modality, ModalityMap,
@@ -501,7 +501,7 @@ impl FrameReader<'_> {
             None => *self.dims.get_mut(modality) = Some((dim, file.to_owned())),
         }
         let mut values = array.to_f32();
-        self.replaced += settle_non_finite(
+        self.replaced += resolve_non_finite(
             self.options.non_finite,
             &mut values,
             dim,

@@ -50,7 +50,7 @@ pub fn importer(id: &str) -> Result<&'static dyn Importer, ImportError> {
 /// What is known about a foreign format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ImporterInfo {
-    /// Name on the command line.
+    /// Name by which users choose it.
     pub id: &'static str,
     /// Name in lists.
     pub title: &'static str,
@@ -63,6 +63,121 @@ pub struct ImporterInfo {
 }
 
 /// A reader of one foreign format.
+///
+/// # Contract
+///
+/// [`info`](Self::info) costs nothing and always says the same. [`import`](Self::import) is called once
+/// for each source, possibly from several threads for different ones, and keeps nothing between calls.
+/// It goes through these steps, in this order:
+///
+/// 1. refuse options that the format cannot follow ([`ImportError::Option`]), before reading: `classes`
+///    for example where the source holds classes instead of scores;
+/// 2. read the source within `options.limits`. No byte of it is trusted: sizes are checked before
+///    memory is taken for them, and what cannot be right is a [`Refusal`] with the file and, where there
+///    is one, line, key, offset and utterance;
+/// 3. start a [`CorpusWriter`](crate::corpus::CorpusWriter) at `options.out`, with the name of
+///    [`ImportOptions::corpus_name`] and the type of `options.dtype`;
+/// 4. for each utterance: pass the values of every modality through [`resolve_non_finite`], push the
+///    utterance, and tell `progress` how many of how many are done;
+/// 5. finish the writer. A writer that is dropped before removes what it wrote, so an import that fails
+///    leaves nothing behind without doing anything for it.
+///
+/// The same source and options give the same bytes: utterances are pushed in an order that the source
+/// fixes, never in that of a hash map or of a directory listing.
+///
+/// An importer of another crate needs no registration: call it. Those of [`IMPORTERS`] are also known by
+/// their id.
+///
+/// # Example
+///
+/// ```
+/// use trimer_core::corpus::{Corpus, CorpusInfo, CorpusWriter, Frames, Split, Utterance};
+/// use trimer_core::import::{
+///     ImportError, ImportOptions, ImportSummary, Importer, ImporterInfo, Refusal, SplitCounts,
+///     resolve_non_finite,
+/// };
+/// use trimer_core::{LabelSpace, Modality, ModalityMap};
+///
+/// const CLASSES: [&str; 2] = ["sad", "happy"];
+///
+/// /// One line per utterance: id, split, class and one frame of audio features.
+/// struct Lines;
+///
+/// impl Importer for Lines {
+///     fn info(&self) -> &ImporterInfo {
+///         &ImporterInfo {
+///             id: "lines",
+///             title: "one line per utterance",
+///             citation: "",
+///             licence: "",
+///             source: "a text file of lines `id split class value ...`",
+///         }
+///     }
+///
+///     fn import(
+///         &self,
+///         options: &ImportOptions,
+///         progress: &mut dyn FnMut(u64, u64),
+///     ) -> Result<ImportSummary, ImportError> {
+///         let file = &options.source;
+///         let text = std::fs::read_to_string(file)
+///             .map_err(|e| Refusal::new(file, "the file cannot be read").source(e))?;
+///         let info = CorpusInfo {
+///             name: options.corpus_name(""),
+///             label_space: LabelSpace::of_classes(CLASSES),
+///             dtype: options.dtype.unwrap_or_default(),
+///             ..CorpusInfo::default()
+///         };
+///         let mut writer = CorpusWriter::create(&options.out, info)?;
+///         let mut splits = SplitCounts::default();
+///         for (row, line) in (1..).zip(text.lines()) {
+///             let refuse = |message: String| Refusal::new(file, message).row(row);
+///             let mut words = line.split_whitespace();
+///             let [Some(id), Some(split), Some(class)] = [(); 3].map(|()| words.next()) else {
+///                 return Err(refuse("fewer than three words".into()).into());
+///             };
+///             let split = split.parse::<Split>().map_err(|e| refuse(format!("{e}")).id(id))?;
+///             let label = CLASSES.iter().position(|known| *known == class);
+///             let label = label.ok_or_else(|| refuse(format!("`{class}` is not a class")).id(id))?;
+///             let mut values = words
+///                 .map(|word| word.parse().map_err(|_| refuse(format!("`{word}` is not a number"))))
+///                 .collect::<Result<Vec<f32>, _>>()?;
+///             let dim = values.len();
+///             resolve_non_finite(options.non_finite, &mut values, dim, file, id, Modality::Audio)?;
+///             let mut utterance = Utterance {
+///                 id: id.into(),
+///                 split: Some(split),
+///                 ..Utterance::default()
+///             };
+///             utterance.labels.multimodal = Some(label as u32);
+///             let mut features = ModalityMap::default();
+///             features.audio = Some(Frames { values: values.into(), dim });
+///             splits.add(utterance.split);
+///             writer.push(utterance, features)?;
+///             progress(writer.len() as u64, text.lines().count() as u64);
+///         }
+///         Ok(ImportSummary {
+///             utterances: writer.len(),
+///             path: writer.finish()?,
+///             splits,
+///             warnings: Vec::new(),
+///         })
+///     }
+/// }
+///
+/// let dir = tempfile::tempdir()?;
+/// let (source, out) = (dir.path().join("lines.txt"), dir.path().join("corpus"));
+/// std::fs::write(&source, "a train happy 0.5 1.5\nb test glad 0.1 0.2\n")?;
+/// let error = Lines.import(&ImportOptions::new(&source, &out), &mut |_, _| {}).unwrap_err();
+/// assert!(error.to_string().ends_with("line 2, utterance `b`: `glad` is not a class"));
+/// assert!(!out.exists());
+///
+/// std::fs::write(&source, "a train happy 0.5 1.5\nb test sad 0.1 0.2\n")?;
+/// Lines.import(&ImportOptions::new(&source, &out), &mut |_, _| {})?;
+/// let corpus = Corpus::open(&out)?;
+/// assert_eq!((corpus.len(), corpus.dims().audio), (2, Some(2)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Importer: Sync {
     /// Id, title and origin of the format.
     fn info(&self) -> &ImporterInfo;
@@ -216,7 +331,7 @@ impl SplitCounts {
 ///
 /// # Errors
 /// [`ImportError::NonFinite`] with the place of the first one, when they are to be refused.
-pub fn settle_non_finite(
+pub fn resolve_non_finite(
     policy: NonFinite,
     values: &mut [f32],
     dim: usize,
@@ -268,7 +383,8 @@ mod tests {
     fn a_value_that_is_not_finite_is_refused_with_its_place_or_becomes_zero() {
         let (file, m) = (Path::new("a.npy"), Modality::Audio);
         let mut values = [0.0, 1.0, 2.0, f32::NAN, 4.0, f32::NEG_INFINITY];
-        let error = settle_non_finite(NonFinite::Refuse, &mut values, 2, file, "a", m).unwrap_err();
+        let error =
+            resolve_non_finite(NonFinite::Refuse, &mut values, 2, file, "a", m).unwrap_err();
         // The value number 3 in rows of 2 is row 1, column 1.
         assert!(
             matches!(
@@ -281,7 +397,7 @@ mod tests {
             ),
             "{error}"
         );
-        let replaced = settle_non_finite(NonFinite::Zero, &mut values, 2, file, "a", m).unwrap();
+        let replaced = resolve_non_finite(NonFinite::Zero, &mut values, 2, file, "a", m).unwrap();
         assert_eq!((replaced, values), (2, [0.0, 1.0, 2.0, 0.0, 4.0, 0.0]));
     }
 }

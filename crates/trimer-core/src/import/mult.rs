@@ -57,17 +57,7 @@ impl Importer for MulT {
             .into_iter()
             .map(SplitData::read)
             .collect::<Result<Vec<_>, _>>()?;
-        for part in &parts {
-            for (modality, features) in part.features.iter() {
-                features.expect_like(parts[0].features.get(modality))?;
-            }
-            if part.labels.is_binary() != parts[0].labels.is_binary() {
-                return Err(part
-                    .part
-                    .refuse("labels", "scores in one split, yes/no labels in another")
-                    .into());
-            }
-        }
+        expect_alike(&parts)?;
         let binary = parts[0].labels.is_binary();
         let classes = match options.classes {
             Some(n) if binary => {
@@ -84,18 +74,7 @@ impl Importer for MulT {
         let names = names(&parts, &mut warnings)?;
         let info = CorpusInfo {
             name: options.corpus_name(""),
-            label_space: LabelSpace {
-                classes: classes
-                    .as_ref()
-                    .map(ScoreClasses::names)
-                    .unwrap_or_default(),
-                score: (!binary).then_some(RANGE),
-                binary: if binary {
-                    EMOTIONS.map(str::to_owned).to_vec()
-                } else {
-                    Vec::new()
-                },
-            },
+            label_space: label_space(binary, classes.as_ref()),
             dtype: options.dtype.unwrap_or_default(),
             ..CorpusInfo::default()
         };
@@ -141,6 +120,37 @@ impl Importer for MulT {
             splits,
             warnings,
         })
+    }
+}
+
+/// Refuses splits whose features or labels are of different kinds.
+fn expect_alike(parts: &[SplitData<'_>]) -> Result<(), ImportError> {
+    let Some(first) = parts.first() else {
+        return Ok(());
+    };
+    for part in parts {
+        for (modality, features) in part.features.iter() {
+            features.expect_like(first.features.get(modality))?;
+        }
+        if part.labels.is_binary() != first.labels.is_binary() {
+            return Err(part
+                .part
+                .refuse("labels", "scores in one split, yes/no labels in another")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+fn label_space(binary: bool, classes: Option<&ScoreClasses>) -> LabelSpace {
+    LabelSpace {
+        classes: classes.map(ScoreClasses::names).unwrap_or_default(),
+        score: (!binary).then_some(RANGE),
+        binary: if binary {
+            EMOTIONS.map(str::to_owned).to_vec()
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the importers of pickled feature files share: a dictionary of three splits, each a
 //! dictionary of arrays and lists with one member per utterance.
 
-use super::{ImportError, ImportOptions, Refusal, settle_non_finite};
+use super::{ImportError, ImportOptions, Refusal, resolve_non_finite};
 use crate::{
     Modality,
     corpus::{Frames, Split},
@@ -405,7 +405,7 @@ impl Features<'_> {
                 }
             }
         }
-        replaced.other = settle_non_finite(
+        replaced.other = resolve_non_finite(
             self.part.options.non_finite,
             &mut values,
             self.dim,

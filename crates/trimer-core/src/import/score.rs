@@ -1,7 +1,7 @@
 //! Sentiment scores divided into classes.
 
 use super::ImportError;
-use crate::{HeadMap, corpus::Utterance};
+use crate::{HeadMap, corpus::Utterance, metrics::lfmim::SIMS_CLASSES};
 
 /// How scores become 5, 3 or 2 classes, lowest first.
 ///
@@ -57,13 +57,7 @@ impl ScoreClasses {
     /// Names of the classes by index.
     pub fn names(&self) -> Vec<String> {
         let names: &[&str] = match (self.n_classes, self.scale) {
-            (5, _) => &[
-                "negative",
-                "weakly negative",
-                "neutral",
-                "weakly positive",
-                "positive",
-            ],
+            (5, _) => &SIMS_CLASSES,
             (3, _) => &["negative", "neutral", "positive"],
             (_, Scale::Sims) => &["non-positive", "positive"],
             (_, Scale::Mosi) => &["negative", "non-negative"],

@@ -1,6 +1,8 @@
 //! All ballots of a corpus through one rule, with what it left open.
 
-use super::{Agreement, Decision, LabelError, RuleOptions, Verdict, Votes, agreement, rules::rule};
+use super::{
+    Agreement, Decision, LabelError, Rule, RuleOptions, Verdict, Votes, agreement, rules::rule,
+};
 use crate::{Head, HeadMap, stats::BootstrapOptions};
 use serde::Serialize;
 
@@ -67,7 +69,7 @@ impl Aggregation {
     }
 }
 
-/// Applies a rule to every label column.
+/// Applies one of [`RULES`](super::RULES) to every label column.
 ///
 /// # Errors
 /// [`LabelError`] for an unknown rule, an option out of range, or votes the rule cannot decide on.
@@ -77,7 +79,19 @@ pub fn aggregate(
     options: &RuleOptions,
     bootstrap: &BootstrapOptions,
 ) -> Result<Aggregation, LabelError> {
-    let rule = rule(rule_id)?;
+    aggregate_by(votes, rule(rule_id)?, options, bootstrap)
+}
+
+/// As [`aggregate`], by a rule that need not be a registered one.
+///
+/// # Errors
+/// [`LabelError`] for an option out of range, or votes the rule cannot decide on.
+pub fn aggregate_by(
+    votes: &Votes,
+    rule: &dyn Rule,
+    options: &RuleOptions,
+    bootstrap: &BootstrapOptions,
+) -> Result<Aggregation, LabelError> {
     let mut labels = vec![HeadMap::default(); votes.utterances.len()];
     let mut columns = HeadMap::default();
     for head in votes.heads().collect::<Vec<Head>>() {

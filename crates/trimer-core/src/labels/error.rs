@@ -80,7 +80,8 @@ impl Hint for LabelError {
             }
             Self::Undecidable { hint, .. } => Some((*hint).to_owned()),
             Self::NoClasses { .. } => Some(
-                "import it with `--classes 5`, `3` or `2` to divide its scores into classes".into(),
+                "import it with `import.classes=5`, `3` or `2` to divide its scores into classes"
+                    .into(),
             ),
             Self::Corpus(error) => error.hint(),
             Self::Io { .. } => Some("check the path and its permissions".into()),

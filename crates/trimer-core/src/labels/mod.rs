@@ -16,7 +16,7 @@ pub mod rules;
 pub mod stats;
 mod votes;
 
-pub use aggregate::{Aggregation, ColumnResult, StateCounts, aggregate};
+pub use aggregate::{Aggregation, ColumnResult, StateCounts, aggregate, aggregate_by};
 pub use agreement::{Agreement, Estimate, agreement};
 pub use error::LabelError;
 pub use formats::{FORMATS, VoteFormat, read_votes};

@@ -19,7 +19,7 @@ pub struct Conflict {
     pub labels: BTreeMap<Head, String>,
 }
 
-/// What `trimer labels stats` answers.
+/// What a set of labels looks like: counts, distributions, conflicts.
 #[derive(Debug, Clone, Serialize)]
 pub struct LabelStats {
     /// Utterances.
@@ -180,7 +180,7 @@ impl Gather {
         self.tally.class(name).ok_or_else(|| {
             rows.refuse(format!("more than {MAX_CLASSES} different labels"))
                 .key(key)
-                .hint("is this a column of classes? Name the right one with `--column`")
+                .hint("is this a column of classes? Name the right one in `labels.columns`")
                 .into()
         })
     }
@@ -238,7 +238,7 @@ fn find_columns(rows: &Rows, options: &StatsOptions) -> Result<Vec<(Head, usize)
             .refuse("there is no column of labels")
             .hint(format!(
                 "expected `label`, `label_text`, `label_audio` or `label_vision`; say which of `{}` it \
-                 is, as in `--column audio=VoiceVote`",
+                 is, as in `labels.columns=audio=VoiceVote`",
                 rows.headers().join("`, `")
             ))
             .into());

@@ -149,7 +149,7 @@ impl Builder {
         {
             return Err(rows
                 .refuse(format!("more than {MAX_CLASSES} different labels"))
-                .hint("is this the column of the labels? List the classes with `--classes`")
+                .hint("is this the column of the labels? List the classes in `labels.classes`")
                 .into());
         }
         self.classes.get(name).ok_or_else(|| {

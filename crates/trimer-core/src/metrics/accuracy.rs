@@ -1,6 +1,6 @@
 //! Share of correct decisions, over samples and averaged over classes.
 
-use super::{ConfusionMatrix, MetricInfo, Task};
+use super::{Compute, ConfusionMatrix, MetricInfo, Task};
 
 /// See [`accuracy`].
 pub static ACCURACY: MetricInfo = MetricInfo {
@@ -15,6 +15,9 @@ pub static ACCURACY: MetricInfo = MetricInfo {
     source: "scikit-learn `accuracy_score`; [Sun2023] calls it overall F1",
     empty: "undefined without samples",
     tables: "CHERMA (LFMIM 2, 4: overall), IEMOCAP and MELD (FAGM, MMGCN, DialogueRNN, CMATH)",
+    compute: Compute::Decisions(|d| Some(accuracy(d.matrix()))),
+    may_select: true,
+    in_summary: true,
 };
 
 /// See [`uar`].
@@ -30,6 +33,9 @@ pub static UAR: MetricInfo = MetricInfo {
     source: "scikit-learn `balanced_accuracy_score`; INTERSPEECH challenges' UAR",
     empty: "classes without true samples are left out; undefined without samples",
     tables: "speech emotion recognition (IEMOCAP, RAVDESS)",
+    compute: Compute::Decisions(|d| Some(uar(d.matrix()))),
+    may_select: true,
+    in_summary: true,
 };
 
 /// Share of correct samples; NaN without samples.

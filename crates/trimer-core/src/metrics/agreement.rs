@@ -1,6 +1,6 @@
 //! Agreement of truth and prediction beyond chance.
 
-use super::{ConfusionMatrix, MetricInfo, Task};
+use super::{Compute, ConfusionMatrix, MetricInfo, Task};
 
 /// See [`matthews`].
 pub static MATTHEWS: MetricInfo = MetricInfo {
@@ -15,6 +15,9 @@ pub static MATTHEWS: MetricInfo = MetricInfo {
     source: "[Gorodkin2004]; scikit-learn `matthews_corrcoef`",
     empty: "0 where truth or prediction is one class only; undefined without samples",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(matthews(d.matrix()))),
+    may_select: false,
+    in_summary: false,
 };
 
 /// See [`kappa`].
@@ -30,6 +33,9 @@ pub static KAPPA: MetricInfo = MetricInfo {
     source: "[Cohen1960]; scikit-learn `cohen_kappa_score`",
     empty: "undefined where truth and prediction are one and the same class, or without samples",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(kappa(d.matrix()))),
+    may_select: false,
+    in_summary: false,
 };
 
 /// Matthews correlation for any number of classes, in -1..=1.

@@ -1,10 +1,11 @@
 //! Whether probabilities mean what they say, and what to do when they do not: calibration error,
-//! temperature scaling, and thresholds below which a model had better say nothing.
+//! temperature scaling, and thresholds below which a model had better abstain.
 //!
 //! Everything is fitted on one set of samples (validation) and applied to others; nothing is random.
 
 use super::{
-    MetricError, MetricInfo, Probabilities, Task, confusion::check_classes, probability::arg_max,
+    Compute, MetricError, MetricInfo, Probabilities, Task, confusion::check_classes,
+    probability::arg_max,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub static ECE: MetricInfo = MetricInfo {
     source: "[Guo2017] eq. 3",
     empty: "undefined without samples or without probabilities; empty bins count nothing",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(d.sums()?.ece)),
+    may_select: false,
+    in_summary: false,
 };
 
 /// Sums over the samples of each bin, to which samples are added one by one.
@@ -245,7 +249,7 @@ fn loss(truth: &[u32], logits: &[f64], n_classes: usize, temperature: f64) -> f6
     sum / truth.len() as f64
 }
 
-/// What is gained by keeping silent below a confidence.
+/// What is gained by abstaining below a confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoveragePoint {
     /// Samples whose confidence is at least this are answered.
@@ -293,7 +297,7 @@ pub fn abstain_threshold(
     curve.into_iter().rfind(|point| point.accuracy >= accuracy)
 }
 
-/// The points of a [`coverage_curve`] that answer the most samples for some wished accuracy: each is
+/// The points of a [`coverage_curve`] that answer the most samples for some target accuracy: each is
 /// more accurate than all points of larger coverage. [`abstain_threshold`] chooses among them, so
 /// they are all that has to be kept.
 pub fn worthwhile(curve: &[CoveragePoint]) -> Vec<CoveragePoint> {
@@ -416,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_chosen_for_the_wished_accuracy() {
+    fn a_threshold_is_chosen_for_the_target_accuracy() {
         // confidences .9 right, .8 right, .7 wrong, .6 right
         let values = [0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4];
         let p = Probabilities::new(&[0, 0, 1, 0], &values, 2).unwrap();
@@ -430,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_curve_answers_every_wish_and_coverage_is_read_between_points() {
+    fn what_is_kept_of_a_curve_answers_every_target_and_coverage_is_read_between_points() {
         // from the most to the least sure: right, wrong, right, right, wrong (two of equal confidence)
         let values = [0.95, 0.05, 0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.6, 0.4];
         let p = Probabilities::new(&[0, 1, 0, 0, 1, 1], &values, 2).unwrap();
@@ -439,9 +443,9 @@ mod tests {
         // accuracies 1, 1/2, 2/3, 3/4, 3/6: the second and the third are no better than the fourth
         let accuracies: Vec<f64> = kept.iter().map(|c| c.accuracy).collect();
         assert_eq!(accuracies, [1.0, 0.75, 0.5]);
-        for wish in [0.0, 0.5, 0.6, 0.75, 0.76, 1.0] {
-            let best = kept.iter().rfind(|c| c.accuracy >= wish).copied();
-            assert_eq!(best, abstain_threshold(&p, wish), "{wish}");
+        for target in [0.0, 0.5, 0.6, 0.75, 0.76, 1.0] {
+            let best = kept.iter().rfind(|c| c.accuracy >= target).copied();
+            assert_eq!(best, abstain_threshold(&p, target), "{target}");
         }
         let at = |coverage| accuracy_at_coverage(&curve, coverage);
         assert!((at(1.0) - 0.5).abs() < 1e-12 && (at(4.0 / 6.0) - 0.75).abs() < 1e-12);

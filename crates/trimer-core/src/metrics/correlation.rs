@@ -1,6 +1,6 @@
 //! How well predicted and true scores move together.
 
-use super::{MetricInfo, Pairs, Task, error_size::is_constant};
+use super::{Compute, MetricInfo, Pairs, Task, error_size::is_constant};
 
 /// See [`pearson`].
 pub static PEARSON: MetricInfo = MetricInfo {
@@ -15,6 +15,9 @@ pub static PEARSON: MetricInfo = MetricInfo {
     source: "SciPy `pearsonr`, NumPy `corrcoef`",
     empty: "undefined where truth or prediction is constant, or below two samples",
     tables: "MOSI and MOSEI (Corr: MMSA, MulT, PMR, TFN, LMF)",
+    compute: Compute::Scores(|d| Some(d.sums().moments.pearson())),
+    may_select: true,
+    in_summary: true,
 };
 
 /// See [`spearman`].
@@ -24,6 +27,9 @@ pub static SPEARMAN: MetricInfo = MetricInfo {
     definition: "Pearson correlation of the ranks, equal values sharing their mean rank",
     source: "SciPy `spearmanr`",
     tables: "none of the reproduced ones",
+    compute: Compute::Scores(|d| Some(d.spearman())),
+    may_select: false,
+    in_summary: false,
     ..PEARSON
 };
 
@@ -35,6 +41,9 @@ pub static CCC: MetricInfo = MetricInfo {
     source: "[Lin1989]; AVEC challenges",
     empty: "undefined where truth and prediction are one and the same constant, or without samples",
     tables: "dimensional emotion (valence, arousal)",
+    compute: Compute::Scores(|d| Some(d.ccc())),
+    may_select: false,
+    in_summary: false,
     ..PEARSON
 };
 

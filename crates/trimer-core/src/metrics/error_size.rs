@@ -1,6 +1,6 @@
 //! How far predicted scores are from the true ones.
 
-use super::{MetricInfo, Pairs, Task};
+use super::{Compute, MetricInfo, Pairs, Task};
 
 /// See [`mae`].
 pub static MAE: MetricInfo = MetricInfo {
@@ -15,6 +15,9 @@ pub static MAE: MetricInfo = MetricInfo {
     source: "every regression paper of the field",
     empty: "undefined without samples",
     tables: "MOSI and MOSEI (MMSA, MulT, PMR, TFN, LMF)",
+    compute: Compute::Scores(|d| Some(d.sums().absolute / d.n())),
+    may_select: true,
+    in_summary: true,
 };
 
 /// See [`mse`].
@@ -25,6 +28,9 @@ pub static MSE: MetricInfo = MetricInfo {
     definition: "mean of (prediction - truth)²",
     source: "scikit-learn `mean_squared_error`",
     tables: "none of the reproduced ones",
+    compute: Compute::Scores(|d| Some(d.sums().squared / d.n())),
+    may_select: true,
+    in_summary: false,
     ..MAE
 };
 
@@ -39,6 +45,13 @@ pub static R2: MetricInfo = MetricInfo {
     source: "scikit-learn `r2_score`",
     empty: "undefined below two samples; with a constant truth 1 if all are right, else 0",
     tables: "none of the reproduced ones",
+    compute: Compute::Scores(|d| {
+        let sums = d.sums();
+        let spread = d.n() * sums.moments.truth_variance();
+        Some(r2_of(sums.squared, spread, d.len()))
+    }),
+    may_select: false,
+    in_summary: false,
     ..MAE
 };
 

@@ -2,7 +2,7 @@
 //!
 //! A denominator of zero gives 0, as scikit-learn's `zero_division=0`.
 
-use super::{ConfusionMatrix, MetricInfo, Task};
+use super::{Compute, ConfusionMatrix, MetricInfo, Task};
 
 const TEMPLATE: MetricInfo = MetricInfo {
     id: "",
@@ -16,6 +16,9 @@ const TEMPLATE: MetricInfo = MetricInfo {
     source: "scikit-learn `precision_recall_fscore_support`",
     empty: "0 for a class without true and predicted samples; undefined without samples",
     tables: "",
+    compute: Compute::Decisions(|_| None),
+    may_select: false,
+    in_summary: false,
 };
 
 /// See [`weighted_f1`].
@@ -25,6 +28,9 @@ pub static WEIGHTED_F1: MetricInfo = MetricInfo {
     definition: "mean of the classes' F1, weighted by their number of true samples",
     source: "scikit-learn `f1_score(average=\"weighted\")`",
     tables: "IEMOCAP and MELD (FAGM, MMGCN, MM-DFN, DialogueRNN, DialogueGCN, BiDDIN, CMATH)",
+    compute: Compute::Decisions(|d| Some(weighted_f1(d.matrix()))),
+    may_select: true,
+    in_summary: true,
     ..TEMPLATE
 };
 
@@ -36,6 +42,9 @@ pub static MACRO_F1: MetricInfo = MetricInfo {
     source: "scikit-learn `f1_score(average=\"macro\")`",
     empty: "classes that occur nowhere are left out; undefined without samples",
     tables: "IEMOCAP and MELD (MM-DFN)",
+    compute: Compute::Decisions(|d| Some(macro_f1(d.matrix(), Labels::Occurring))),
+    may_select: true,
+    in_summary: true,
     ..TEMPLATE
 };
 
@@ -46,6 +55,7 @@ pub static MACRO_F1_ALL: MetricInfo = MetricInfo {
     definition: "mean of F1 over every class of the label space, absent ones counting 0",
     source: "scikit-learn `f1_score(average=\"macro\", labels=range(C))`",
     tables: "none known; comparable over splits with absent classes",
+    compute: Compute::Decisions(|d| Some(macro_f1(d.matrix(), Labels::All))),
     ..TEMPLATE
 };
 
@@ -57,6 +67,7 @@ pub static MICRO_F1: MetricInfo = MetricInfo {
     source: "scikit-learn `f1_score(average=\"micro\")`; [Sun2023] overall F1",
     empty: "undefined without samples",
     tables: "CHERMA (LFMIM 2, 4: overall)",
+    compute: Compute::Decisions(|d| Some(micro_f1(d.matrix()))),
     ..TEMPLATE
 };
 
@@ -67,6 +78,7 @@ pub static F1: MetricInfo = MetricInfo {
     per_class: true,
     definition: "2 TP / (2 TP + FP + FN) of one class against the rest",
     tables: "CHERMA (LFMIM 2, 4: per emotion); detailed tables of IEMOCAP and MELD",
+    compute: Compute::EachClass(f1),
     ..TEMPLATE
 };
 
@@ -78,6 +90,7 @@ pub static PRECISION: MetricInfo = MetricInfo {
     definition: "TP / (TP + FP) of one class against the rest",
     empty: "0 for a class that was never predicted; undefined without samples",
     tables: "none of the reproduced ones",
+    compute: Compute::EachClass(precision),
     ..TEMPLATE
 };
 
@@ -89,6 +102,7 @@ pub static RECALL: MetricInfo = MetricInfo {
     definition: "TP / (TP + FN) of one class against the rest",
     empty: "0 for a class without true samples; undefined without samples",
     tables: "per-class accuracy of IEMOCAP tables (DialogueRNN)",
+    compute: Compute::EachClass(recall),
     ..TEMPLATE
 };
 

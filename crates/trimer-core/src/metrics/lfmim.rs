@@ -4,7 +4,7 @@
 //! equals the accuracy ([`micro_f1`](super::f1::micro_f1)). On CH-SIMS: a model with five classes,
 //! whose decisions are collapsed to three and two.
 
-use super::{ConfusionMatrix, MetricInfo, Task};
+use super::{Compute, ConfusionMatrix, MetricInfo, Task, accuracy::accuracy, f1::weighted_f1};
 
 /// Accuracy of [`sims_two`].
 pub static SIMS_CLASS_ACC2: MetricInfo = MetricInfo {
@@ -19,6 +19,9 @@ pub static SIMS_CLASS_ACC2: MetricInfo = MetricInfo {
     source: "[Sun2023] table 3; neutral counts as negative as in [MMSA] (the paper does not say)",
     empty: "undefined without samples; left out unless there are five sentiment classes",
     tables: "CH-SIMS (LFMIM 3)",
+    compute: Compute::Decisions(|d| d.sims_two().as_ref().map(accuracy)),
+    may_select: false,
+    in_summary: false,
 };
 
 /// Accuracy of [`sims_three`].
@@ -27,6 +30,7 @@ pub static SIMS_CLASS_ACC3: MetricInfo = MetricInfo {
     title: "Acc-3 from five classes",
     definition: "accuracy after joining the two negative and the two positive classes",
     source: "[Sun2023] table 3",
+    compute: Compute::Decisions(|d| d.sims_three().as_ref().map(accuracy)),
     ..SIMS_CLASS_ACC2
 };
 
@@ -36,6 +40,7 @@ pub static SIMS_CLASS_F1: MetricInfo = MetricInfo {
     title: "F1 of two from five classes",
     definition: "weighted F1 after joining as for sims_cls_acc2",
     source: "[Sun2023] table 3; weighted as in [MMSA] (the paper does not say)",
+    compute: Compute::Decisions(|d| d.sims_two().as_ref().map(weighted_f1)),
     ..SIMS_CLASS_ACC2
 };
 
@@ -58,21 +63,6 @@ pub fn are_sims_classes<S: AsRef<str>>(classes: &[S]) -> bool {
             .all(|(class, expected)| plain(class.as_ref()) == expected)
 }
 
-/// The class of a CH-SIMS score in -1..=1: 4 above 0.6, 3 above 0, 2 at 0, 1 from -0.6, 0 below.
-///
-/// CH-SIMS scores are multiples of 0.2, so nothing falls between the classes; compared as f32, in
-/// which they are stored.
-pub fn sims_class(score: f64) -> u32 {
-    let score = score as f32;
-    match score {
-        s if s > 0.6 => 4,
-        s if s > 0.0 => 3,
-        s if s >= 0.0 => 2,
-        s if s >= -0.6 => 1,
-        _ => 0,
-    }
-}
-
 /// Five classes joined to negative, neutral, positive. `None` unless there are five.
 pub fn sims_three(matrix: &ConfusionMatrix) -> Option<ConfusionMatrix> {
     (matrix.n_classes() == 5).then(|| matrix.collapse(&[0, 0, 1, 2, 2], 3))
@@ -86,7 +76,6 @@ pub fn sims_two(matrix: &ConfusionMatrix) -> Option<ConfusionMatrix> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::accuracy::accuracy;
 
     #[test]
     fn collapsing_forgives_confusions_within_a_group() {
@@ -98,14 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_score_of_the_corpus_has_its_class() {
-        let classes: Vec<u32> = [
-            -1.0f32, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0,
-        ]
-        .iter()
-        .map(|&s| sims_class(f64::from(s)))
-        .collect();
-        assert_eq!(classes, [0, 0, 1, 1, 1, 2, 3, 3, 3, 4, 4]);
+    fn classes_are_known_however_they_are_written() {
         assert!(are_sims_classes(&[
             "Negative",
             "weakly_negative",

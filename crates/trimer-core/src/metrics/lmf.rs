@@ -2,11 +2,11 @@
 //!
 //! MAE, correlation and the binary metrics (v ≥ 0, weighted F1) are those of
 //! [`error_size`](super::error_size), [`correlation`](super::correlation) and
-//! [`polarity::has0`](super::polarity::has0).
+//! [`polarity`](super::polarity).
 
-use super::{MetricInfo, Pairs, Task};
+use super::{Compute, MetricInfo, Task};
 
-/// See [`acc7_unclipped`].
+/// Acc-7 without clipping: a prediction beyond the range of the labels is wrong even at the extremes.
 pub static ACC7_UNCLIPPED: MetricInfo = MetricInfo {
     id: "lmf_acc7",
     title: "LMF Acc-7",
@@ -19,6 +19,9 @@ pub static ACC7_UNCLIPPED: MetricInfo = MetricInfo {
     source: "[Liu2018]",
     empty: "undefined without samples",
     tables: "MOSI (LMF)",
+    compute: Compute::Scores(|d| Some(d.mosi()?.alike[3] / d.n())),
+    may_select: false,
+    in_summary: false,
 };
 
 /// Whether both scores round to the same integer.
@@ -26,20 +29,15 @@ pub(crate) fn same_integer(t: f64, p: f64) -> bool {
     t.round_ties_even() == p.round_ties_even()
 }
 
-/// Acc-7 without clipping: a prediction beyond the range of the labels is wrong even at the
-/// extremes. NaN without samples.
-pub fn acc7_unclipped(pairs: &Pairs<'_>) -> f64 {
-    pairs.mean_of(|t, p| f64::from(u8::from(same_integer(t, p))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Pairs, evaluate::score_values, polarity::ACC7};
 
     #[test]
     fn beyond_the_range_is_wrong() {
         let pairs = Pairs::new(&[3.0, 3.0], &[3.4, 5.0]).unwrap();
-        assert_eq!(acc7_unclipped(&pairs), 0.5);
-        assert_eq!(super::super::polarity::clipped_accuracy(&pairs, 3.0), 1.0);
+        let found = score_values(&pairs, [-3.0, 3.0], [&ACC7_UNCLIPPED, &ACC7]);
+        assert_eq!(found, [0.5, 1.0]);
     }
 }

@@ -4,8 +4,14 @@
 //! decimals; here nothing is rounded.
 
 use super::{
-    ConfusionMatrix, MetricInfo, Pairs, Task, accuracy::accuracy, correlation::pearson,
-    error_size::mae, f1::weighted_f1, polarity, probability::arg_max,
+    Compute, ConfusionMatrix, MetricInfo, Pairs, Task,
+    accuracy::accuracy,
+    correlation::PEARSON,
+    error_size::MAE,
+    evaluate::score_values,
+    f1::weighted_f1,
+    polarity::{ACC2_HAS0, ACC2_HAS0_F1, ACC2_NON0, ACC2_NON0_F1, ACC5, ACC7},
+    probability::arg_max,
 };
 
 const CLASS_TEMPLATE: MetricInfo = MetricInfo {
@@ -20,6 +26,9 @@ const CLASS_TEMPLATE: MetricInfo = MetricInfo {
     source: "[MMSA] metricsTop.py, classification mode",
     empty: "undefined without qualifying samples; left out unless the classes are negative, neutral, positive",
     tables: "MOSI and MOSEI, classification (MMSA)",
+    compute: Compute::Decisions(|_| None),
+    may_select: false,
+    in_summary: false,
 };
 
 /// `Has0_acc_2` of [`classification`].
@@ -27,6 +36,7 @@ pub static CLASS_ACC2_HAS0: MetricInfo = MetricInfo {
     id: "mmsa_cls_acc2_has0",
     title: "Acc-2 from three classes, neutral counts as negative",
     definition: "accuracy of the larger of negative and positive, neutral truth as negative",
+    compute: Compute::Decisions(|d| Some(accuracy(&d.sentiments()?[0]))),
     ..CLASS_TEMPLATE
 };
 
@@ -35,6 +45,7 @@ pub static CLASS_ACC2_HAS0_F1: MetricInfo = MetricInfo {
     id: "mmsa_cls_acc2_has0_f1",
     title: "F1 from three classes, neutral counts as negative",
     definition: "weighted F1 of the larger of negative and positive, neutral truth as negative",
+    compute: Compute::Decisions(|d| Some(weighted_f1(&d.sentiments()?[0]))),
     ..CLASS_TEMPLATE
 };
 
@@ -44,6 +55,7 @@ pub static CLASS_ACC2_NON0: MetricInfo = MetricInfo {
     title: "Acc-2 from three classes, neutral left out",
     definition: "accuracy of the larger of negative and positive over samples that are not neutral",
     source: "[MMSA] metricsTop.py, classification mode, with its label mapping corrected",
+    compute: Compute::Decisions(|d| Some(accuracy(&d.sentiments()?[1]))),
     ..CLASS_TEMPLATE
 };
 
@@ -53,6 +65,7 @@ pub static CLASS_ACC2_NON0_F1: MetricInfo = MetricInfo {
     title: "F1 from three classes, neutral left out",
     definition: "weighted F1 of the larger of negative and positive over samples that are not neutral",
     source: "[MMSA] metricsTop.py, classification mode, with its label mapping corrected",
+    compute: Compute::Decisions(|d| Some(weighted_f1(&d.sentiments()?[1]))),
     ..CLASS_TEMPLATE
 };
 
@@ -61,6 +74,11 @@ pub static CLASS_ACC2_NON0_BUG: MetricInfo = MetricInfo {
     id: "mmsa_cls_acc2_non0_bug",
     title: "Acc-2 from three classes as MMSA computes it",
     definition: "as mmsa_cls_acc2_non0, but every positive sample counts as wrong (predictions 0, 1 are compared with labels 0, 2)",
+    compute: Compute::Decisions(|d| {
+        // the published script compares positives under two different numbers
+        let [_, non0] = d.sentiments()?;
+        Some(non0.get(0, 0) / non0.total())
+    }),
     ..CLASS_TEMPLATE
 };
 
@@ -76,6 +94,9 @@ const SIMS_TEMPLATE: MetricInfo = MetricInfo {
     source: "[MMSA] metricsTop.py, CH-SIMS",
     empty: "undefined without samples or with a NaN score",
     tables: "CH-SIMS (MMSA)",
+    compute: Compute::Scores(|_| None),
+    may_select: false,
+    in_summary: false,
 };
 
 /// `Mult_acc_2` of [`sims`].
@@ -84,6 +105,8 @@ pub static SIMS_ACC2: MetricInfo = MetricInfo {
     title: "SIMS Acc-2",
     definition: "accuracy of v > 0 after clipping to [-1, 1]; 0 counts as negative",
     tables: "CH-SIMS (MMSA, CH-SIMS paper, LFMIM 3)",
+    compute: Compute::Scores(|d| d.sims(|c| c.alike[0] / d.n())),
+    in_summary: true,
     ..SIMS_TEMPLATE
 };
 
@@ -93,6 +116,8 @@ pub static SIMS_ACC3: MetricInfo = MetricInfo {
     title: "SIMS Acc-3",
     definition: "accuracy of the bins with edges -0.1 and 0.1 (upper edge belongs to the lower bin)",
     tables: "CH-SIMS (MMSA, CH-SIMS paper, LFMIM 3)",
+    compute: Compute::Scores(|d| d.sims(|c| c.alike[1] / d.n())),
+    in_summary: true,
     ..SIMS_TEMPLATE
 };
 
@@ -102,6 +127,8 @@ pub static SIMS_ACC5: MetricInfo = MetricInfo {
     title: "SIMS Acc-5",
     definition: "accuracy of the bins with edges -0.7, -0.1, 0.1 and 0.7 (upper edge belongs to the lower bin)",
     tables: "CH-SIMS (MMSA, CH-SIMS paper, LFMIM 3)",
+    compute: Compute::Scores(|d| d.sims(|c| c.alike[2] / d.n())),
+    in_summary: true,
     ..SIMS_TEMPLATE
 };
 
@@ -111,6 +138,8 @@ pub static SIMS_F1: MetricInfo = MetricInfo {
     title: "SIMS F1",
     definition: "weighted F1 of v > 0 after clipping to [-1, 1]",
     tables: "CH-SIMS (MMSA, CH-SIMS paper, LFMIM 3)",
+    compute: Compute::Scores(|d| d.sims(|c| weighted_f1(&c.greater0))),
+    in_summary: true,
     ..SIMS_TEMPLATE
 };
 
@@ -122,6 +151,7 @@ pub static SIMS_MAE: MetricInfo = MetricInfo {
     bounds: [0.0, 2.0],
     higher_is_better: false,
     definition: "mean absolute error after clipping both scores to [-1, 1]",
+    compute: Compute::Scores(|d| d.sims(|c| c.absolute / d.n())),
     ..SIMS_TEMPLATE
 };
 
@@ -132,6 +162,7 @@ pub static SIMS_PEARSON: MetricInfo = MetricInfo {
     bounds: [-1.0, 1.0],
     definition: "Pearson correlation after clipping both scores to [-1, 1]",
     empty: "undefined where a clipped side is constant, below two samples or with a NaN score",
+    compute: Compute::Scores(|d| d.sims(|c| c.moments.pearson())),
     ..SIMS_TEMPLATE
 };
 
@@ -160,20 +191,35 @@ pub struct MosiMetrics {
 ///
 /// `None` where the script fails: no sample with a truth other than 0.
 pub fn mosi(pairs: &Pairs<'_>) -> Option<MosiMetrics> {
-    let non0 = polarity::non0(pairs);
-    if non0.total() == 0.0 {
-        return None;
-    }
-    let has0 = polarity::has0(pairs);
-    Some(MosiMetrics {
-        acc2_has0: accuracy(&has0),
-        acc2_has0_f1: weighted_f1(&has0),
-        acc2_non0: accuracy(&non0),
-        acc2_non0_f1: weighted_f1(&non0),
-        acc5: polarity::clipped_accuracy(pairs, 2.0),
-        acc7: polarity::clipped_accuracy(pairs, 3.0),
-        mae: mae(pairs),
-        pearson: pearson(pairs),
+    let metrics = [
+        &ACC2_HAS0,
+        &ACC2_HAS0_F1,
+        &ACC2_NON0,
+        &ACC2_NON0_F1,
+        &ACC5,
+        &ACC7,
+        &MAE,
+        &PEARSON,
+    ];
+    let [
+        acc2_has0,
+        acc2_has0_f1,
+        acc2_non0,
+        acc2_non0_f1,
+        acc5,
+        acc7,
+        mae,
+        pearson,
+    ] = score_values(pairs, [-3.0, 3.0], metrics);
+    (!acc2_non0.is_nan()).then_some(MosiMetrics {
+        acc2_has0,
+        acc2_has0_f1,
+        acc2_non0,
+        acc2_non0_f1,
+        acc5,
+        acc7,
+        mae,
+        pearson,
     })
 }
 
@@ -210,28 +256,22 @@ pub fn sims_bin(score: f64, edges: &[f32]) -> usize {
 ///
 /// `None` where the script fails: without samples, or with a NaN among the scores.
 pub fn sims(pairs: &Pairs<'_>) -> Option<SimsMetrics> {
-    if pairs.is_empty() || pairs.iter().any(|(t, p)| t.is_nan() || p.is_nan()) {
-        return None;
-    }
-    let share = |edges: &[f32]| {
-        pairs.mean_of(|t, p| f64::from(u8::from(sims_bin(t, edges) == sims_bin(p, edges))))
-    };
-    let binary = ConfusionMatrix::of_binary(pairs.iter().map(|(t, p)| {
-        (
-            sims_bin(t, SIMS_EDGES[0]) == 1,
-            sims_bin(p, SIMS_EDGES[0]) == 1,
-        )
-    }));
-    let [truth, pred] = clip_to_unit(pairs);
-    // built from one slice each: the lengths are those of `pairs`
-    let clipped = Pairs::new(&truth, &pred).ok()?;
-    Some(SimsMetrics {
-        acc2: accuracy(&binary),
-        acc3: share(SIMS_EDGES[1]),
-        acc5: share(SIMS_EDGES[2]),
-        f1: weighted_f1(&binary),
-        mae: mae(&clipped),
-        pearson: pearson(&clipped),
+    let metrics = [
+        &SIMS_ACC2,
+        &SIMS_ACC3,
+        &SIMS_ACC5,
+        &SIMS_F1,
+        &SIMS_MAE,
+        &SIMS_PEARSON,
+    ];
+    let [acc2, acc3, acc5, f1, mae, pearson] = score_values(pairs, [-1.0, 1.0], metrics);
+    (!acc2.is_nan()).then_some(SimsMetrics {
+        acc2,
+        acc3,
+        acc5,
+        f1,
+        mae,
+        pearson,
     })
 }
 

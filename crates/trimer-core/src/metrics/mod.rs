@@ -8,7 +8,10 @@
 //!
 //! The same words mean different numbers in different papers, so each convention has a name of its
 //! own and [`METRICS`] says where it comes from. [`evaluate_classification`] and
-//! [`evaluate_regression`] compute all that apply, with bootstrap intervals.
+//! [`evaluate_regression`] compute all of them that apply, in that order, with bootstrap intervals.
+//!
+//! A new metric is a static [`MetricInfo`] with its [`Compute`] in a file here, and one line in
+//! [`METRICS`].
 
 pub mod accuracy;
 pub mod agreement;
@@ -32,15 +35,15 @@ pub mod value;
 pub use confusion::ConfusionMatrix;
 pub use evaluate::{
     Abstained, AtCoverage, CalibratedSeed, CalibrationResult, ClassificationPrediction,
-    EvaluationOptions, compare_classification, compare_regression, evaluate_binary_seeds,
-    evaluate_calibration, evaluate_classification, evaluate_classification_seeds,
-    evaluate_regression, evaluate_regression_seeds,
+    DecisionDraw, EvaluationOptions, ScoreDraw, compare_classification, compare_regression,
+    evaluate_binary_seeds, evaluate_calibration, evaluate_classification,
+    evaluate_classification_seeds, evaluate_regression, evaluate_regression_seeds,
 };
 pub use pairs::Pairs;
 pub use probability::Probabilities;
 pub use value::{MetricValue, Metrics};
 
-/// What kind of prediction a metric judges.
+/// What kind of prediction a metric evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
@@ -50,14 +53,14 @@ pub enum Task {
     Regression,
 }
 
-/// What is known about a metric before any number is computed.
+/// What is known about a metric, and how to compute it.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct MetricInfo {
-    /// Name in JSON, on the command line and in tables of this project.
+    /// Name in JSON, in configurations and in tables of this project.
     pub id: &'static str,
     /// Name for people.
     pub title: &'static str,
-    /// What is judged.
+    /// What is evaluated.
     pub task: Task,
     /// Unit of the value; `1` for a plain ratio.
     pub unit: &'static str,
@@ -75,6 +78,28 @@ pub struct MetricInfo {
     pub empty: &'static str,
     /// The published tables that show this number.
     pub tables: &'static str,
+    /// How the value is computed.
+    #[serde(skip)]
+    pub compute: Compute,
+    /// Whether the metric may select the epoch of a run and rank the trials of a search.
+    pub may_select: bool,
+    /// Whether short tables show it; the others are in full tables and in files.
+    pub in_summary: bool,
+}
+
+/// How a metric is computed from one draw of samples.
+///
+/// `None` means that the metric does not apply: the classes or the range of the scores are not those
+/// it is defined on, or there are no probabilities. That must be the same for all draws of the same
+/// predictions. A metric that applies but has no value (nothing to divide by) is NaN.
+#[derive(Debug, Clone, Copy)]
+pub enum Compute {
+    /// One number for all decisions of a classifier.
+    Decisions(fn(&DecisionDraw<'_>) -> Option<f64>),
+    /// One number for each class, which is NaN without samples.
+    EachClass(fn(&ConfusionMatrix, usize) -> f64),
+    /// One number for all estimates of a score.
+    Scores(fn(&ScoreDraw<'_>) -> Option<f64>),
 }
 
 /// Every metric that an evaluation can hold, in the order in which it appears there.
@@ -115,14 +140,14 @@ pub static METRICS: &[&MetricInfo] = &[
     &polarity::ACC2_HAS0_F1,
     &polarity::ACC2_NON0,
     &polarity::ACC2_NON0_F1,
+    &mult::ACC2_NON0_F1_SWAPPED,
+    &tfn::F1_POSITIVE,
     &polarity::ACC3,
     &polarity::ACC5,
     &polarity::ACC7,
+    &lmf::ACC7_UNCLIPPED,
     &mult::ACC2_GT0,
     &mult::ACC2_GT0_F1,
-    &mult::ACC2_NON0_F1_SWAPPED,
-    &lmf::ACC7_UNCLIPPED,
-    &tfn::F1_POSITIVE,
     &mmsa::SIMS_ACC2,
     &mmsa::SIMS_ACC3,
     &mmsa::SIMS_ACC5,
@@ -131,12 +156,39 @@ pub static METRICS: &[&MetricInfo] = &[
     &mmsa::SIMS_PEARSON,
 ];
 
+/// The metric by which systems are compared where nobody names another.
+pub fn main_metric(task: Task) -> &'static MetricInfo {
+    match task {
+        Task::Classification => &accuracy::ACCURACY,
+        Task::Regression => &error_size::MAE,
+    }
+}
+
+/// The metrics that may select, the [`main_metric`] first.
+///
+/// ```
+/// use trimer_core::metrics::{Task, selectable};
+///
+/// let ids: Vec<&str> = selectable(Task::Regression).map(|info| info.id).collect();
+/// assert_eq!(ids, ["mae", "mse", "pearson", "acc2_non0"]);
+/// ```
+pub fn selectable(task: Task) -> impl Iterator<Item = &'static MetricInfo> {
+    let all = METRICS.iter().copied();
+    all.filter(move |info| info.task == task && info.may_select)
+}
+
+/// The metrics that short tables show.
+pub fn summary(task: Task) -> impl Iterator<Item = &'static MetricInfo> {
+    let all = METRICS.iter().copied();
+    all.filter(move |info| info.task == task && info.in_summary)
+}
+
 /// The entry of [`METRICS`] with this name.
 pub fn metric_info(id: &str) -> Option<&'static MetricInfo> {
     METRICS.iter().copied().find(|info| info.id == id)
 }
 
-/// Why predictions cannot be judged at all.
+/// Why predictions cannot be evaluated at all.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricError {
@@ -229,6 +281,58 @@ impl crate::Hint for MetricError {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn what_selects_and_what_short_tables_show() {
+        let ids =
+            |infos: Vec<&'static MetricInfo>| -> Vec<&str> { infos.iter().map(|i| i.id).collect() };
+        let (classes, scores) = (Task::Classification, Task::Regression);
+        assert_eq!(
+            ids(selectable(classes).collect()),
+            [
+                "accuracy",
+                "uar",
+                "weighted_f1",
+                "macro_f1",
+                "log_loss",
+                "brier"
+            ]
+        );
+        assert_eq!(
+            ids(selectable(scores).collect()),
+            ["mae", "mse", "pearson", "acc2_non0"]
+        );
+        for task in [classes, scores] {
+            let first = selectable(task).next().unwrap();
+            assert_eq!(first.id, main_metric(task).id);
+        }
+        assert_eq!(
+            ids(summary(classes).collect()),
+            ["accuracy", "uar", "weighted_f1", "macro_f1"]
+        );
+        let shown = ids(summary(scores).collect());
+        assert_eq!(
+            shown[..5],
+            ["mae", "pearson", "acc2_non0", "acc2_non0_f1", "acc7"]
+        );
+        assert_eq!(
+            shown[5..],
+            ["sims_acc2", "sims_acc3", "sims_acc5", "sims_f1"]
+        );
+    }
+
+    #[test]
+    fn what_is_computed_fits_the_task() {
+        for info in METRICS {
+            let fits = match info.compute {
+                Compute::Decisions(_) => info.task == Task::Classification && !info.per_class,
+                Compute::EachClass(_) => info.task == Task::Classification && info.per_class,
+                Compute::Scores(_) => info.task == Task::Regression && !info.per_class,
+            };
+            assert!(fits, "{}", info.id);
+            assert!(!(info.per_class && info.may_select), "{}", info.id);
+        }
+    }
 
     #[test]
     fn every_metric_has_its_own_name_and_says_where_it_comes_from() {

@@ -3,8 +3,13 @@
 //! Source: `yaohungt/Multimodal-Transformer` at `a670936`, `src/eval_metrics.py`, \[Tsai2019\].
 
 use super::{
-    ConfusionMatrix, MetricInfo, Pairs, Task, accuracy::accuracy, correlation::pearson,
-    error_size::mae, f1::weighted_f1, polarity,
+    Compute, ConfusionMatrix, MetricInfo, Pairs, Task,
+    accuracy::accuracy,
+    correlation::PEARSON,
+    error_size::MAE,
+    evaluate::score_values,
+    f1::weighted_f1,
+    polarity::{ACC2_NON0, ACC5, ACC7},
 };
 
 const TEMPLATE: MetricInfo = MetricInfo {
@@ -19,6 +24,9 @@ const TEMPLATE: MetricInfo = MetricInfo {
     source: "[Tsai2019] eval_metrics.py",
     empty: "undefined without samples",
     tables: "MOSI and MOSEI (MulT with zeros included)",
+    compute: Compute::Scores(|_| None),
+    may_select: false,
+    in_summary: false,
 };
 
 /// `Accuracy` of [`sentiment`] with zeros.
@@ -26,6 +34,7 @@ pub static ACC2_GT0: MetricInfo = MetricInfo {
     id: "mult_acc2_gt0",
     title: "MulT Acc-2, positive / not positive",
     definition: "accuracy of the decision v > 0 over all samples",
+    compute: Compute::Scores(|d| Some(accuracy(&d.mosi()?.greater0))),
     ..TEMPLATE
 };
 
@@ -34,6 +43,7 @@ pub static ACC2_GT0_F1: MetricInfo = MetricInfo {
     id: "mult_acc2_gt0_f1",
     title: "MulT F1, positive / not positive",
     definition: "weighted F1 of the decision v > 0 over all samples, weights from the predictions",
+    compute: Compute::Scores(|d| Some(weighted_f1(&d.mosi()?.greater0.swapped()))),
     ..TEMPLATE
 };
 
@@ -44,18 +54,9 @@ pub static ACC2_NON0_F1_SWAPPED: MetricInfo = MetricInfo {
     definition: "as acc2_non0_f1, but weighted by the number of predicted instead of true samples",
     empty: "undefined where every truth is 0",
     tables: "MOSI and MOSEI (MulT, PMR)",
+    compute: Compute::Scores(|d| Some(weighted_f1(&d.sign()?[1].swapped()))),
     ..TEMPLATE
 };
-
-/// Options of [`sentiment`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SentimentOptions {
-    /// Leave out samples with a truth of exactly 0 in the binary metrics.
-    pub exclude_zero: bool,
-    /// Weigh F1 by predicted instead of true samples: the script hands the predictions to
-    /// scikit-learn as truth.
-    pub mult_f1_swapped: bool,
-}
 
 /// What the MulT script prints for MOSI and MOSEI.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,35 +75,26 @@ pub struct SentimentMetrics {
     pub accuracy: f64,
 }
 
-/// The sentiment metrics of the MulT script.
+/// The sentiment metrics of the MulT script; with `exclude_zero` the binary ones leave out samples with
+/// a truth of exactly 0.
 ///
 /// `None` where the script fails: no sample is left for the binary metrics.
-pub fn sentiment(pairs: &Pairs<'_>, options: SentimentOptions) -> Option<SentimentMetrics> {
-    let binary = if options.exclude_zero {
-        polarity::non0(pairs)
+pub fn sentiment(pairs: &Pairs<'_>, exclude_zero: bool) -> Option<SentimentMetrics> {
+    let (accuracy, f1) = if exclude_zero {
+        (&ACC2_NON0, &ACC2_NON0_F1_SWAPPED)
     } else {
-        greater0(pairs)
+        (&ACC2_GT0, &ACC2_GT0_F1)
     };
-    if binary.total() == 0.0 {
-        return None;
-    }
-    Some(SentimentMetrics {
-        mae: mae(pairs),
-        pearson: pearson(pairs),
-        acc7: polarity::clipped_accuracy(pairs, 3.0),
-        acc5: polarity::clipped_accuracy(pairs, 2.0),
-        f1: if options.mult_f1_swapped {
-            weighted_f1(&binary.swapped())
-        } else {
-            weighted_f1(&binary)
-        },
-        accuracy: accuracy(&binary),
+    let metrics = [&MAE, &PEARSON, &ACC7, &ACC5, f1, accuracy];
+    let [mae, pearson, acc7, acc5, f1, accuracy] = score_values(pairs, [-3.0, 3.0], metrics);
+    (!accuracy.is_nan()).then_some(SentimentMetrics {
+        mae,
+        pearson,
+        acc7,
+        acc5,
+        f1,
+        accuracy,
     })
-}
-
-/// The decisions v > 0 of truth and prediction, all samples.
-pub fn greater0(pairs: &Pairs<'_>) -> ConfusionMatrix {
-    ConfusionMatrix::of_binary(pairs.iter().map(|(t, p)| (t > 0.0, p > 0.0)))
 }
 
 /// The emotions of MulT's IEMOCAP files, in their order.
@@ -145,40 +137,20 @@ pub fn binary_emotions(
     Some(metrics)
 }
 
-/// Weighted accuracy of a yes/no label as MOSEI's emotion tables use it:
-/// (TP · negatives / positives + TN) / (2 · negatives). NaN without positives or negatives.
-///
-/// `matrix` has the classes no (0) and yes (1).
-pub fn weighted_accuracy(matrix: &ConfusionMatrix) -> f64 {
-    let (negatives, positives) = (matrix.support(0), matrix.support(1));
-    (matrix.get(1, 1) * (negatives / positives) + matrix.get(0, 0)) / (2.0 * negatives)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn weighted_accuracy_is_the_mean_of_both_recalls() {
-        // yes: 1 of 2 found, no: 3 of 4
-        let m = ConfusionMatrix::new(&[1, 1, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 1], 2).unwrap();
-        assert!((weighted_accuracy(&m) - 0.5 * (0.5 + 0.75)).abs() < 1e-12);
-    }
-
-    #[test]
     fn swapping_changes_the_weights_only() {
+        use crate::metrics::polarity::ACC2_NON0_F1;
         let (truth, pred) = ([1.0, 1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]);
         let pairs = Pairs::new(&truth, &pred).unwrap();
-        let with = |mult_f1_swapped| {
-            let options = SentimentOptions {
-                exclude_zero: true,
-                mult_f1_swapped,
-            };
-            sentiment(&pairs, options).unwrap().f1
-        };
+        let f1 = [&ACC2_NON0_F1, &ACC2_NON0_F1_SWAPPED];
+        let [plain, swapped] = score_values(&pairs, [-3.0, 3.0], f1);
         // F1 of positive 4/5 and of negative 2/3; 3 and 1 true, 2 and 2 predicted samples
-        assert!((with(false) - (0.75 * 0.8 + 0.25 * 2.0 / 3.0)).abs() < 1e-12);
-        assert!((with(true) - (0.5 * 0.8 + 0.5 * 2.0 / 3.0)).abs() < 1e-12);
+        assert!((plain - (0.75 * 0.8 + 0.25 * 2.0 / 3.0)).abs() < 1e-12);
+        assert!((swapped - (0.5 * 0.8 + 0.5 * 2.0 / 3.0)).abs() < 1e-12);
     }
 
     #[test]

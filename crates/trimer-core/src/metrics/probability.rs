@@ -1,6 +1,6 @@
 //! How good predicted probabilities are, beyond which class is the largest.
 
-use super::{MetricError, MetricInfo, Task, confusion::check_classes};
+use super::{Compute, MetricError, MetricInfo, Task, confusion::check_classes};
 
 /// See [`log_loss`].
 pub static LOG_LOSS: MetricInfo = MetricInfo {
@@ -15,6 +15,9 @@ pub static LOG_LOSS: MetricInfo = MetricInfo {
     source: "scikit-learn `log_loss`",
     empty: "undefined without samples or without probabilities",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(d.sums()?.log_loss / d.n())),
+    may_select: true,
+    in_summary: false,
 };
 
 /// See [`brier`].
@@ -30,6 +33,9 @@ pub static BRIER: MetricInfo = MetricInfo {
     source: "[Brier1950]",
     empty: "undefined without samples or without probabilities",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| Some(d.sums()?.brier / d.n())),
+    may_select: true,
+    in_summary: false,
 };
 
 /// [`brier`] divided by the number of classes.
@@ -39,10 +45,12 @@ pub static BRIER_MEAN: MetricInfo = MetricInfo {
     bounds: [0.0, 1.0],
     definition: "the Brier score divided by the number of classes; for two classes the usual binary score",
     source: "scikit-learn `brier_score_loss` (two classes)",
+    compute: Compute::Decisions(|d| Some(d.sums()?.brier / d.n() / d.n_classes() as f64)),
+    may_select: false,
     ..BRIER
 };
 
-/// Probabilities of every class for every sample, beside the true classes.
+/// Probabilities of every class for every sample, with the true classes.
 #[derive(Debug, Clone, Copy)]
 pub struct Probabilities<'a> {
     truth: &'a [u32],

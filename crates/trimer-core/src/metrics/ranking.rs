@@ -1,7 +1,7 @@
 //! Metrics that only look at the order of scores: top-k accuracy, area under the ROC curve, average
 //! precision.
 
-use super::{MetricInfo, Probabilities, Task};
+use super::{Compute, MetricInfo, Probabilities, Task};
 
 /// [`top_k_accuracy`] with k = 2 and [`Ties::FirstClass`].
 pub static TOP2_ACCURACY: MetricInfo = MetricInfo {
@@ -16,6 +16,12 @@ pub static TOP2_ACCURACY: MetricInfo = MetricInfo {
     source: "scikit-learn `top_k_accuracy_score`, but of equals the first class leads",
     empty: "undefined without samples or probabilities; left out with two classes or fewer",
     tables: "none of the reproduced ones",
+    compute: Compute::Decisions(|d| {
+        let hits = d.sums()?.in_top2;
+        (d.n_classes() > 2).then(|| hits / d.n())
+    }),
+    may_select: false,
+    in_summary: false,
 };
 
 /// [`top_k_accuracy`] with k = 3 and [`Ties::FirstClass`].
@@ -24,6 +30,10 @@ pub static TOP3_ACCURACY: MetricInfo = MetricInfo {
     title: "Top-3 accuracy",
     definition: "share of samples whose true class is among the three most probable",
     empty: "undefined without samples or probabilities; left out with three classes or fewer",
+    compute: Compute::Decisions(|d| {
+        let hits = d.sums()?.in_top3;
+        (d.n_classes() > 3).then(|| hits / d.n())
+    }),
     ..TOP2_ACCURACY
 };
 
@@ -34,6 +44,7 @@ pub static ROC_AUC: MetricInfo = MetricInfo {
     definition: "mean over classes of the probability that a sample of the class gets a higher score for it than one of the others, ties counting half",
     source: "scikit-learn `roc_auc_score(multi_class=\"ovr\", average=\"macro\")`",
     empty: "undefined where a class has no true sample or no sample of other classes",
+    compute: Compute::Decisions(|d| d.mean_area()),
     ..TOP2_ACCURACY
 };
 
@@ -178,24 +189,6 @@ pub fn average_precision(positive: &[bool], scores: &[f64]) -> f64 {
     sum / n_positive as f64
 }
 
-/// Mean over labels of [`average_precision`] for samples with several yes/no labels, as audio event
-/// tables show it (\[Nagrani2021\]). Each pair is one label's truth and scores.
-///
-/// Labels without a positive sample are left out; NaN if none is left.
-pub fn mean_average_precision<'a>(
-    labels: impl IntoIterator<Item = (&'a [bool], &'a [f64])>,
-) -> f64 {
-    let (mut sum, mut n) = (0.0, 0);
-    for (positive, scores) in labels {
-        let value = average_precision(positive, scores);
-        if !value.is_nan() {
-            sum += value;
-            n += 1;
-        }
-    }
-    sum / f64::from(n)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,10 +210,5 @@ mod tests {
         // thresholds .8: precision 1, recall ½; .5: precision ⅔, recall 1
         assert!((average_precision(&positive, &scores) - (0.5 + 0.5 * 2.0 / 3.0)).abs() < 1e-12);
         assert!(roc_auc(&[true], &[0.3]).is_nan());
-        let both = mean_average_precision([
-            (positive.as_slice(), scores.as_slice()),
-            (&[false; 4], &scores),
-        ]);
-        assert!((both - 5.0 / 6.0).abs() < 1e-12);
     }
 }

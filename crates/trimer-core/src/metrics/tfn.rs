@@ -2,9 +2,9 @@
 //!
 //! MAE, correlation, accuracy (v ≥ 0) and the rounded accuracies are those of the other modules.
 
-use super::{ConfusionMatrix, MetricInfo, Pairs, Task, f1::f1, polarity};
+use super::{Compute, ConfusionMatrix, MetricInfo, Task, f1::f1};
 
-/// See [`f1_positive`].
+/// F1 of the non-negative class alone, not the weighted mean of both.
 pub static F1_POSITIVE: MetricInfo = MetricInfo {
     id: "tfn_f1",
     title: "TFN F1",
@@ -17,12 +17,10 @@ pub static F1_POSITIVE: MetricInfo = MetricInfo {
     source: "[Zadeh2017]; scikit-learn `f1_score(average=\"binary\")`",
     empty: "0 where neither truth nor prediction holds the class; undefined without samples",
     tables: "MOSI (TFN)",
+    compute: Compute::Scores(|d| Some(f1_of_yes(&d.sign()?[0]))),
+    may_select: false,
+    in_summary: false,
 };
-
-/// F1 of the non-negative class alone (not the weighted mean of both); NaN without samples.
-pub fn f1_positive(pairs: &Pairs<'_>) -> f64 {
-    f1_of_yes(&polarity::has0(pairs))
-}
 
 /// F1 of class 1 of a binary matrix; NaN without samples.
 pub(crate) fn f1_of_yes(matrix: &ConfusionMatrix) -> f64 {
@@ -36,11 +34,13 @@ pub(crate) fn f1_of_yes(matrix: &ConfusionMatrix) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Pairs, evaluate::score_values};
 
     #[test]
     fn only_the_positive_class_counts() {
         let pairs = Pairs::new(&[1.0, 1.0, -1.0], &[1.0, -1.0, -1.0]).unwrap();
-        assert_eq!(f1_positive(&pairs), 2.0 / 3.0); // TP 1, FN 1
-        assert!(f1_positive(&Pairs::new(&[], &[]).unwrap()).is_nan());
+        let f1 = |pairs: &Pairs<'_>| score_values(pairs, [-3.0, 3.0], [&F1_POSITIVE])[0];
+        assert_eq!(f1(&pairs), 2.0 / 3.0); // TP 1, FN 1
+        assert!(f1(&Pairs::new(&[], &[]).unwrap()).is_nan());
     }
 }

@@ -1,10 +1,12 @@
-//! From single numbers to claims: spread over seeds, bootstrap intervals, paired tests.
+//! From single numbers to claims: spread over seeds, bootstrap intervals, paired tests; and maps of many
+//! dimensions in the plane.
 //!
 //! Everything random takes a seed and gives the same result on every machine and for any number of
 //! threads.
 
 pub mod bootstrap;
 pub mod describe;
+pub mod embed;
 pub mod multiple;
 pub mod paired;
 pub mod proportion;

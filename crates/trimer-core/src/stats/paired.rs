@@ -1,4 +1,4 @@
-//! Whether one of two systems is better, judged on the same samples or the same seeds.
+//! Whether one of two systems is better, evaluated on the same samples or the same seeds.
 
 use super::{
     bootstrap::{BootstrapOptions, Draw, percentile_interval, resample},

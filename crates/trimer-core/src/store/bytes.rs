@@ -61,7 +61,11 @@ impl ByteView {
                 return Ok(Self::from(bytes));
             }
         }
-        Ok(Self::new(Owner::Map(map_file(&file)?)))
+        #[expect(unsafe_code, reason = "mapping a file is unsafe by nature")]
+        // SAFETY: nothing in this process writes to the file. That no other program does while the
+        // view lives is what this function asks of its caller.
+        let map = unsafe { map_file(&file) }?;
+        Ok(Self::new(Owner::Map(map)))
     }
 
     fn new(owner: Owner) -> Self {
@@ -85,14 +89,20 @@ impl ByteView {
 
 /// Maps a whole file for reading.
 ///
+/// The map is private to this process, read-only, and only ever seen as bytes, for which every bit
+/// pattern is valid.
+///
+/// # Safety
+///
+/// While the map lives, no one may change or shorten the file: what stands behind a `&[u8]` would
+/// change under its reader, or the system would end the process on the next access.
+///
 /// # Errors
 ///
 /// Those of the operating system.
 #[expect(unsafe_code, reason = "mapping a file is unsafe by nature")]
-pub fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: the map is private to this process, read-only, and only ever seen as bytes, for which
-    // every bit pattern is valid. What remains is that another process may shorten or change the
-    // file while it is mapped; the caller's documentation says that this must not happen.
+pub(crate) unsafe fn map_file(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: the caller keeps the file as it is while it is mapped.
     unsafe { memmap2::Mmap::map(file) }
 }
 

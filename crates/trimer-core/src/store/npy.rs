@@ -4,7 +4,7 @@
 //! complex and time types.
 
 use super::{ArrayError, ByteView, Element, NdArray};
-use crate::Hint;
+use crate::{Hint, io::write_atomic_with};
 use std::{
     fs,
     io::{self, BufWriter, Write},
@@ -374,19 +374,11 @@ pub fn write_f32(path: &Path, shape: &[usize], values: &[f32]) -> Result<(), Npy
             len: values.len(),
         });
     }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    write_all(&partial, shape, values)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|error| {
-            // The partial file may not exist; the first error is the one to tell.
-            let _ = fs::remove_file(&partial);
-            NpyError::from(error).in_file(path)
-        })
+    write_atomic_with(path, |file| write_all(file, shape, values))
+        .map_err(|error| NpyError::from(error.source).in_file(path))
 }
 
-fn write_all(path: &Path, shape: &[usize], values: &[f32]) -> io::Result<()> {
+fn write_all(file: &fs::File, shape: &[usize], values: &[f32]) -> io::Result<()> {
     let sizes: String = match shape {
         [one] => format!("{one},"),
         many => many
@@ -403,7 +395,7 @@ fn write_all(path: &Path, shape: &[usize], values: &[f32]) -> io::Result<()> {
     header.push('\n');
     let length = u16::try_from(header.len())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too many dimensions"))?;
-    let mut out = BufWriter::new(fs::File::create(path)?);
+    let mut out = BufWriter::new(file);
     out.write_all(MAGIC)?;
     out.write_all(&[1, 0])?;
     out.write_all(&length.to_le_bytes())?;
@@ -411,9 +403,7 @@ fn write_all(path: &Path, shape: &[usize], values: &[f32]) -> io::Result<()> {
     for value in values {
         out.write_all(&value.to_le_bytes())?;
     }
-    out.into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_data()
+    out.flush()
 }
 
 #[cfg(test)]

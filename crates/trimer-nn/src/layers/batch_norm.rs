@@ -1,9 +1,9 @@
 //! Batch normalisation of vectors.
 
-use super::Initializer;
+use super::{Buffer, Initializer};
 use crate::probe;
 use crate::recorder::Recorder;
-use burn::module::{Module, Param, RunningState};
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 /// PyTorch's epsilon, added to the variance.
@@ -16,7 +16,7 @@ const MOMENTUM: f64 = 0.1;
 /// A training pass takes mean and biased variance from the batch and moves the running statistics a
 /// tenth of the way towards the batch's mean and unbiased variance; an evaluation pass uses the
 /// running statistics. They are buffers: in the state dict and in checkpoints, without gradient,
-/// and not counted among the parameters. The batch counter that PyTorch keeps beside them has no
+/// and not counted among the parameters. The batch counter that PyTorch keeps with them has no
 /// effect and is not kept.
 ///
 /// Deviation: a training batch of one row, for which PyTorch raises an error, is treated as in
@@ -28,9 +28,9 @@ pub struct BatchNorm1d {
     /// `[features]`.
     pub bias: Param<Tensor<1>>,
     /// `[features]`, a buffer.
-    pub running_mean: RunningState<Tensor<1>>,
+    pub running_mean: Buffer<1>,
     /// `[features]`, a buffer.
-    pub running_var: RunningState<Tensor<1>>,
+    pub running_var: Buffer<1>,
 }
 
 impl BatchNorm1d {
@@ -39,8 +39,8 @@ impl BatchNorm1d {
         Self {
             weight: init.constant([features], 1.0),
             bias: init.constant([features], 0.0),
-            running_mean: RunningState::new(Tensor::zeros([features], init.device())),
-            running_var: RunningState::new(Tensor::ones([features], init.device())),
+            running_mean: Buffer::new(Tensor::zeros([features], init.device())),
+            running_var: Buffer::new(Tensor::ones([features], init.device())),
         }
     }
 
@@ -50,8 +50,8 @@ impl BatchNorm1d {
         let [rows, _] = x.dims();
         probe::see(&[(self.weight.id, None), (self.bias.id, None)], &x);
         if !rec.is_training() || rows < 2 {
-            let mean = self.running_mean.value_sync().unsqueeze();
-            let var: Tensor<2> = self.running_var.value_sync().unsqueeze();
+            let mean = self.running_mean.value().unsqueeze();
+            let var: Tensor<2> = self.running_var.value().unsqueeze();
             return self.scale(x - mean, var);
         }
         let mean = x.clone().mean_dim(0); // [1, features]
@@ -69,17 +69,15 @@ impl BatchNorm1d {
     }
 }
 
-fn update(running: &RunningState<Tensor<1>>, batch: Tensor<2>) {
+fn update(running: &Buffer<1>, batch: Tensor<2>) {
     let batch = batch.detach().squeeze_dim(0);
-    running.update(running.value_sync() * (1.0 - MOMENTUM) + batch * MOMENTUM);
-    // Whoever reads the module next, say a checkpoint, is to see this step.
-    let _ = running.value_sync();
+    running.set(running.value() * (1.0 - MOMENTUM) + batch * MOMENTUM);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{parameter_count, parameters, to_vec};
+    use crate::params::{is_buffer, map_parameters, parameter_count, parameters, to_vec};
     use burn::tensor::{Device, TensorData};
 
     fn rows(values: &[f32], n: usize, device: &Device) -> Tensor<2> {
@@ -127,6 +125,24 @@ mod tests {
             let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
             assert!((ours - slope).abs() < 3e-3, "value {i}: {ours} for {slope}");
         }
+    }
+
+    #[test]
+    fn a_clone_has_running_statistics_of_its_own() {
+        let device = Device::flex();
+        let norm = BatchNorm1d::new(1, &mut Initializer::new(0, &device));
+        let statistics = |norm: &BatchNorm1d| {
+            ["running_mean", "running_var"].map(|path| to_vec(parameters(norm)[path].1.clone())[0])
+        };
+        let changed = map_parameters(norm.clone(), |path, value| {
+            if is_buffer(path) { value + 1.0 } else { value }
+        });
+        assert_eq!(statistics(&changed), [1.0, 2.0]);
+        assert_eq!(statistics(&norm), [0.0, 1.0]);
+        let trained = norm.clone();
+        trained.forward(rows(&[1.0, 3.0], 2, &device), &Recorder::train(1));
+        assert_ne!(statistics(&trained), [0.0, 1.0]);
+        assert_eq!(statistics(&norm), [0.0, 1.0]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod attention;
 mod attention_tap;
 mod batch_norm;
+mod buffer;
 mod conv1d;
 mod crossmodal;
 mod dropout;
@@ -24,6 +25,7 @@ pub mod turns;
 pub use attention::{AttentionMask, MultiHeadAttention};
 pub use attention_tap::{ATTENTION, Keys, tap_attention};
 pub use batch_norm::BatchNorm1d;
+pub use buffer::Buffer;
 pub use conv1d::Conv1d;
 pub use crossmodal::{CrossmodalConfig, CrossmodalEncoder, EncoderLayer};
 pub use dropout::{drop_path, dropout};

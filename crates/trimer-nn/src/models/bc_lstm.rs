@@ -4,14 +4,16 @@
 //!
 //! | form | what |
 //! |---|---|
-//! | `early` | the modalities side by side, one bidirectional LSTM |
-//! | `hierarchical` | a bidirectional LSTM and a dense layer per modality, their outputs side by side through another LSTM |
+//! | `early` | the modalities concatenated, one bidirectional LSTM |
+//! | `hierarchical` | a bidirectional LSTM and a dense layer per modality, their outputs concatenated through another LSTM |
 //!
 //! Deviation: all levels are trained together with one loss; the paper trains the unimodal LSTMs first
 //! and then the fusion on their outputs.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::turns::{JOINT_ORDER, arrangement, joint_width, side_by_side};
@@ -20,14 +22,14 @@ use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, ModalityMap};
+use trimer_core::{HeadMap, Modality, ModalityMap};
 
 static INFO: ModelInfo = ModelInfo {
     id: "bc_lstm",
     title: "Bidirectional contextual LSTM",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Poria et al., Context-Dependent Sentiment Analysis in User-Generated Videos, ACL 2017",
     reconstruction: false,
     presets: &["early", "hierarchical"],
@@ -48,7 +50,7 @@ pub struct BcLstmConfig {
     pub n_layers: usize,
     /// Also from the last turn to the first; off = only the past counts.
     pub bidirectional: bool,
-    /// The dense layers read the features beside the states, so that an utterance need not pass the LSTM
+    /// The dense layers read the features with the states, so that an utterance need not pass the LSTM
     /// to be heard. Ours; off in the paper.
     #[serde(default)]
     pub features_beside: bool,
@@ -122,10 +124,6 @@ impl ModelConfigOf for BcLstmConfig {
 
     fn check_input(&self, _input: &InputSpec) -> Result<()> {
         Ok(())
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -215,10 +213,6 @@ pub struct BcLstm {
 }
 
 impl FusionModel for BcLstm {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (joint, pad_mask) = side_by_side(batch);
         let cfg = &self.cfg;
@@ -254,7 +248,13 @@ impl FusionModel for BcLstm {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl ReferenceNames for BcLstm {
+    fn key(&self, path: &str) -> String {
         Recurrent::state_key(path)
     }
 }

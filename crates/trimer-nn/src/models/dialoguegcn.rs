@@ -18,8 +18,12 @@
 //! conversation ends. Unused parameters (`att_model.matchatt`, ..) are not kept; checkpoints that have them
 //! load all the same.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, Conversations, InputSpec, Sampling, Sequence};
+use super::late_fusion::LateFusion;
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReferenceNames, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, Conversations, InputSpec, Sequence};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::{
@@ -27,19 +31,18 @@ use crate::layers::graph::{
 };
 use crate::layers::turns::{JOINT_ORDER, arrangement, attend_bounded};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig};
-use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "dialoguegcn",
     title: "DialogueGCN",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Ghosal et al., DialogueGCN: A Graph Convolutional Neural Network for Emotion Recognition in Conversation, EMNLP-IJCNLP 2019",
     reconstruction: false,
     presets: &["iemocap", "meld", "original"],
@@ -82,7 +85,7 @@ impl DialogueGcnConfig {
         }
     }
 
-    /// Width of features and states of a node side by side.
+    /// Width of concatenated features and states of a node.
     const fn d_joint(&self) -> usize {
         2 * self.d_context + self.d_graph
     }
@@ -144,10 +147,6 @@ impl ModelConfigOf for DialogueGcnConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
-    }
-
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let (x, h, z) = (2 * self.d_context, self.d_graph, self.d_joint());
         // A window that is open to one side counts as ten turns.
@@ -165,12 +164,12 @@ impl ModelConfigOf for DialogueGcnConfig {
     }
 
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<DialogueGcn> {
-        let parties = input.n_speakers.unwrap_or(1);
+        let n_speakers = input.n_speakers.unwrap_or(1);
         let linear = |dim: Option<usize>, init: &mut Initializer| {
             dim.map(|dim| Linear::new(dim, self.d_model, init))
         };
         let graph = |dim: Option<usize>, init: &mut Initializer| {
-            dim.map(|_| DialogueGraph::new(self, parties, init))
+            dim.map(|_| DialogueGraph::new(self, n_speakers, init))
         };
         let dims = &input.dims;
         let modalities = input.modalities().len();
@@ -205,9 +204,9 @@ pub struct DialogueGraph {
 }
 
 impl DialogueGraph {
-    fn new(cfg: &DialogueGcnConfig, parties: usize, init: &mut Initializer) -> Self {
+    fn new(cfg: &DialogueGcnConfig, n_speakers: usize, init: &mut Initializer) -> Self {
         let (x, z) = (2 * cfg.d_context, cfg.d_joint());
-        let relations = 2 * parties * parties;
+        let relations = 2 * n_speakers * n_speakers;
         Self {
             lstm: Recurrent::new(&cfg.context(), init),
             positions: init.uniform([cfg.max_turns, x], 1.0 / (x as f64).sqrt()),
@@ -293,10 +292,6 @@ impl DialogueGcn {
 }
 
 impl FusionModel for DialogueGcn {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let device = self.head.weight.val().device();
@@ -340,7 +335,31 @@ impl FusionModel for DialogueGcn {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for DialogueGcn {
+    fn late_fusion(&self) -> Option<LateFusion> {
+        Some(LateFusion {
+            purely_late: true,
+            in_encoder: |path| path.contains("_dialogue."),
+            ..LateFusion::side_by_side(&self.head, |m| self.network(m).is_some())
+        })
+    }
+
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
+    }
+}
+
+impl ReferenceNames for DialogueGcn {
+    fn key(&self, path: &str) -> String {
         let path = Recurrent::state_key(path);
         for modality in Modality::ALL {
             let (linear, dialogue) = (
@@ -368,20 +387,8 @@ impl FusionModel for DialogueGcn {
         }
     }
 
-    fn late_fusion(&self) -> Option<LateFusion> {
-        Some(LateFusion {
-            purely_late: true,
-            in_encoder: |path| path.contains("_dialogue."),
-            ..LateFusion::side_by_side(&self.head, |m| self.network(m).is_some())
-        })
-    }
-
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         let part = key.split_once(".att_model.").map(|(_, part)| part);
         part.is_some_and(|part| !part.starts_with("scalar."))
-    }
-
-    fn ignores_padding(&self) -> bool {
-        self.cfg.mask_padding
     }
 }

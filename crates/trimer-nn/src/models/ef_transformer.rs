@@ -13,8 +13,10 @@
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReadLimits, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::{NnError, Result};
 use crate::layers::{
     BlockConfig, FrameEmbedding, Initializer, Keys, LayerNorm, Linear, Mlp, PositionPooling,
@@ -24,14 +26,14 @@ use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, Modality, ModalityMap};
+use trimer_core::{HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "ef_transformer",
     title: "Early-fusion transformer",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "named as a baseline in Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023; the design is ours",
     reconstruction: true,
     presets: &["lfmim_frame"],
@@ -155,8 +157,8 @@ impl ModelConfigOf for EfTransformerConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        super::lfmim::LfmimConfig::paper().default_input()
+    fn read_limits(&self) -> ReadLimits {
+        super::lfmim::LfmimConfig::paper().read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -309,10 +311,6 @@ impl EfTransformer {
 }
 
 impl FusionModel for EfTransformer {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (mut x, pad) = self.join(batch, rec);
         let pad = self.cfg.mask_padding.then_some(pad);

@@ -12,8 +12,10 @@
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling, Sequence};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReadLimits, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec, Sequence};
 use crate::error::Result;
 use crate::layers::{
     BlockConfig, FrameEmbedding, Initializer, LayerNorm, Mlp, PositionPooling, TransformerBlock,
@@ -23,14 +25,14 @@ use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "lf_transformer",
     title: "Late-fusion transformer",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "named as a baseline in Sun et al., Layer-wise Fusion with Modality Independence Modeling for Multi-modal Emotion Recognition, ACL 2023; the design is ours",
     reconstruction: true,
     presets: &["lfmim_frame", "multitask"],
@@ -117,8 +119,8 @@ impl ModelConfigOf for LfTransformerConfig {
         check_two_modalities("lf_transformer", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        super::lfmim::LfmimConfig::paper().default_input()
+    fn read_limits(&self) -> ReadLimits {
+        super::lfmim::LfmimConfig::paper().read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -262,10 +264,6 @@ impl LfTransformer {
 }
 
 impl FusionModel for LfTransformer {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut logits = HeadMap::default();
         let mut features = HeadMap::default();

@@ -10,22 +10,25 @@
 
 use super::checks::check_two_modalities;
 use super::mmsa::{self, LowRankFusion, SubnetConfig, Subnets};
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::Initializer;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "lmf",
     title: "Low-rank Multimodal Fusion",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Liu et al., Efficient Low-rank Multimodal Fusion with Modality-Specific Factors, ACL 2018",
     reconstruction: false,
     presets: &["mmsa", "original"],
@@ -104,8 +107,8 @@ impl ModelConfigOf for LmfConfig {
         check_two_modalities("lmf", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        mmsa::default_input()
+    fn read_limits(&self) -> ReadLimits {
+        mmsa::read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -157,10 +160,16 @@ impl FusionModel for Lmf {
         }
     }
 
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Lmf {
     fn owner_of(&self, path: &str) -> Owner {
         mmsa::owner_of(path)
     }
@@ -168,12 +177,14 @@ impl FusionModel for Lmf {
     fn ignores_padding(&self) -> bool {
         self.subnets.masks_padding()
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Lmf {
+    fn key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         mmsa::is_unused_key(key)
     }
 }

@@ -3,22 +3,24 @@
 //! Every table should have this row. Nothing is learned by gradient: the outputs are numbers that
 //! are counted on the train split, once.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    ClosedForm, FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
-use crate::layers::Initializer;
+use crate::layers::{Buffer, Initializer};
 use crate::recorder::Recorder;
-use burn::module::{Module, RunningState};
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "majority",
     title: "Majority class",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &[TaskKind::Classification, TaskKind::Regression],
     citation: "baseline",
     reconstruction: false,
     presets: &["default"],
@@ -46,23 +48,13 @@ impl ModelConfigOf for MajorityConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        // The features are not looked at.
-        let lengths = ModalityMap {
-            text: 1,
-            audio: 1,
-            vision: 1,
-        };
-        (lengths, ModalityMap::default())
-    }
-
     fn forward_flops(&self, _input: &InputSpec, _task: Task) -> f64 {
         0.0
     }
 
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<Majority> {
         let present = input.modalities();
-        let buffer = || RunningState::new(Tensor::zeros([task.n_outputs()], init.device()));
+        let buffer = || Buffer::new(Tensor::zeros([task.n_outputs()], init.device()));
         let of = |head: Head| {
             let has = head.modality().is_none_or(|m| present.contains(m));
             has.then(&buffer)
@@ -81,19 +73,19 @@ impl ModelConfigOf for MajorityConfig {
 #[derive(Module, Debug)]
 pub struct Majority {
     /// Logarithms of the text label's frequencies, or its mean score; `[n_outputs]`, fitted without gradient.
-    pub text_prior: Option<RunningState<Tensor<1>>>,
+    pub text_prior: Option<Buffer<1>>,
     /// The same of the audio label.
-    pub audio_prior: Option<RunningState<Tensor<1>>>,
+    pub audio_prior: Option<Buffer<1>>,
     /// The same of the vision label.
-    pub vision_prior: Option<RunningState<Tensor<1>>>,
+    pub vision_prior: Option<Buffer<1>>,
     /// The same of the multimodal label.
-    pub multimodal_prior: Option<RunningState<Tensor<1>>>,
+    pub multimodal_prior: Option<Buffer<1>>,
     #[module(skip)]
     task: Task,
 }
 
 impl Majority {
-    const fn buffer(&self, head: Head) -> Option<&RunningState<Tensor<1>>> {
+    const fn buffer(&self, head: Head) -> Option<&Buffer<1>> {
         match head {
             Head::Text => self.text_prior.as_ref(),
             Head::Audio => self.audio_prior.as_ref(),
@@ -104,13 +96,9 @@ impl Majority {
 }
 
 impl FusionModel for Majority {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, _rec: &mut Recorder) -> ModelOutput {
         let logits = HeadMap::from_fn(|head| {
-            let row: Tensor<2> = self.buffer(head)?.value_sync().unsqueeze();
+            let row: Tensor<2> = self.buffer(head)?.value().unsqueeze();
             Some(row.expand([batch.len(), self.task.n_outputs()]))
         });
         ModelOutput {
@@ -120,10 +108,12 @@ impl FusionModel for Majority {
         }
     }
 
-    fn is_fitted_at_once(&self) -> bool {
-        true
+    fn closed_form(&self) -> Option<ClosedForm<Self>> {
+        Some(Self::fit)
     }
+}
 
+impl Majority {
     fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
         let mut sums = HeadMap::<Vec<f64>>::from_fn(|_| vec![0.0; self.task.n_outputs()]);
         let mut counts = HeadMap::<f64>::default();
@@ -170,18 +160,18 @@ impl FusionModel for Majority {
 }
 
 /// Puts host values into a buffer.
-pub(super) fn set_buffer<const D: usize>(buffer: &RunningState<Tensor<D>>, values: &[f32]) {
-    let old = buffer.value_sync();
+pub(super) fn set_buffer<const D: usize>(buffer: &Buffer<D>, values: &[f32]) {
+    let old = buffer.value();
     let data = TensorData::new(values.to_vec(), old.dims());
-    buffer.update(Tensor::from_data(data, &old.device()));
-    let _ = buffer.value_sync();
+    buffer.set(Tensor::from_data(data, &old.device()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::Device;
+    use trimer_core::ModalityMap;
 
     fn batch(labels: &[Option<u32>], scores: &[Option<f32>]) -> Batch {
         Batch {

@@ -19,8 +19,11 @@
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling, Sequence};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReadLimits, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, InputSpec, Sequence};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::{
@@ -32,14 +35,14 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::gelu_approximate;
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "mbt",
     title: "Multimodal Bottleneck Transformer",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
     reconstruction: false,
     presets: &["emotion", "audioset"],
@@ -175,8 +178,8 @@ impl ModelConfigOf for MbtConfig {
         check_two_modalities("mbt", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        super::lfmim::LfmimConfig::paper().default_input()
+    fn read_limits(&self) -> ReadLimits {
+        super::lfmim::LfmimConfig::paper().read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -529,15 +532,6 @@ impl Mbt {
 }
 
 impl FusionModel for Mbt {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
-    /// Where the modalities never meet before their classifiers, nothing passes the bottleneck.
-    fn is_idle(&self, path: &str) -> bool {
-        path == "bottleneck" && self.cfg.fusion_layer >= self.cfg.n_layers
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut streams = self.streams(batch);
         self.run(&mut streams, batch.len(), rec);
@@ -545,5 +539,16 @@ impl FusionModel for Mbt {
             rec.tap(&format!("{}_tower.out", stream.modality), &stream.x);
         }
         self.read_out(streams)
+    }
+
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+}
+
+impl Properties for Mbt {
+    /// Where the modalities never meet before their classifiers, nothing passes the bottleneck.
+    fn is_idle(&self, path: &str) -> bool {
+        path == "bottleneck" && self.cfg.fusion_layer >= self.cfg.n_layers
     }
 }

@@ -6,22 +6,25 @@
 
 use super::checks::check_two_modalities;
 use super::mmsa::{self, HeadsConfig, L2Config, SubnetConfig, Subnets, UnimodalHeads};
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{Initializer, Mlp, dropout};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "mlf_dnn",
     title: "Multi-task Late Fusion DNN",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
     presets: &["sims", "simsv2"],
@@ -134,8 +137,8 @@ impl ModelConfigOf for MlfDnnConfig {
         check_two_modalities("mlf_dnn", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        mmsa::default_input()
+    fn read_limits(&self) -> ReadLimits {
+        mmsa::read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -203,10 +206,16 @@ impl FusionModel for MlfDnn {
         }
     }
 
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for MlfDnn {
     fn owner_of(&self, path: &str) -> Owner {
         mmsa::owner_of(path)
     }
@@ -214,12 +223,14 @@ impl FusionModel for MlfDnn {
     fn ignores_padding(&self) -> bool {
         self.subnets.masks_padding()
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for MlfDnn {
+    fn key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         mmsa::is_unused_key(key)
     }
 }

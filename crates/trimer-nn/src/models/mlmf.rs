@@ -8,22 +8,25 @@ use super::checks::check_two_modalities;
 use super::mmsa::{
     self, HeadsConfig, L2Config, LowRankFusion, SubnetConfig, Subnets, UnimodalHeads,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::Initializer;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "mlmf",
     title: "Multi-task Low-rank Multimodal Fusion",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
     presets: &["sims", "simsv2"],
@@ -135,8 +138,8 @@ impl ModelConfigOf for MlmfConfig {
         check_two_modalities("mlmf", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        mmsa::default_input()
+    fn read_limits(&self) -> ReadLimits {
+        mmsa::read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -205,10 +208,16 @@ impl FusionModel for Mlmf {
         }
     }
 
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Mlmf {
     fn owner_of(&self, path: &str) -> Owner {
         mmsa::owner_of(path)
     }
@@ -216,12 +225,14 @@ impl FusionModel for Mlmf {
     fn ignores_padding(&self) -> bool {
         self.subnets.masks_padding()
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Mlmf {
+    fn key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         mmsa::is_unused_key(key)
     }
 }

@@ -12,19 +12,22 @@
 //! | classifier on features and states of all modalities | eq. 7-8 | [`MmDfn`] |
 //!
 //! Deviations: with `mask_padding` the GRUs stop where their turns end (the reference reads the padding,
-//! so that its output hangs on the batch); a node of zeros has no direction instead of a NaN. The
+//! so that its output depends on the batch); a node of zeros has no direction instead of a NaN. The
 //! alternative heads and unused parameters of the code are not kept; checkpoints that have the latter load
 //! all the same.
 
+use super::late_fusion::LateFusion;
 use super::mmgcn::{graph_state_key, is_unused_graph_key};
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, Conversations, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReferenceNames, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, Conversations, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::{Buckets, Gcnii, GcniiConfig, SimilarityGraph, TurnTower, turn_nodes};
 use crate::layers::turns::{JOINT_ORDER, arrangement};
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
-use crate::plugins::LateFusion;
 use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::Module;
@@ -36,9 +39,9 @@ use trimer_kernels::side_by_side;
 static INFO: ModelInfo = ModelInfo {
     id: "mm_dfn",
     title: "Multimodal Dynamic Fusion Network",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Hu et al., MM-DFN: Multimodal Dynamic Fusion Network for Emotion Recognition in Conversations, ICASSP 2022",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -161,10 +164,6 @@ impl ModelConfigOf for MmDfnConfig {
 
     fn check_input(&self, _input: &InputSpec) -> Result<()> {
         Ok(())
-    }
-
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -301,10 +300,6 @@ fn turns_by_speaker(conversations: &Conversations, modalities: usize) -> Vec<Vec
 }
 
 impl FusionModel for MmDfn {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let towers = ModalityMap {
@@ -355,14 +350,16 @@ impl FusionModel for MmDfn {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
-        let key = graph_state_key(path);
-        match key.strip_prefix("parties.") {
-            Some(leaf) => format!("rnn_parties.{leaf}"),
-            None => key,
-        }
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for MmDfn {
     fn late_fusion(&self) -> Option<LateFusion> {
         let towers = ModalityMap {
             text: &self.text_tower,
@@ -374,15 +371,25 @@ impl FusionModel for MmDfn {
         }))
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn ignores_padding(&self) -> bool {
+        self.cfg.mask_padding
+    }
+}
+
+impl ReferenceNames for MmDfn {
+    fn key(&self, path: &str) -> String {
+        let key = graph_state_key(path);
+        match key.strip_prefix("parties.") {
+            Some(leaf) => format!("rnn_parties.{leaf}"),
+            None => key,
+        }
+    }
+
+    fn is_unused(&self, key: &str) -> bool {
         let heard = self.parties.is_some();
         is_unused_graph_key(key)
             || key.starts_with("graph_model.speaker_embeddings.")
             || (!heard && key.starts_with("rnn_parties."))
-    }
-
-    fn ignores_padding(&self) -> bool {
-        self.cfg.mask_padding
     }
 }
 

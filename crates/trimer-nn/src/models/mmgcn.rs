@@ -12,12 +12,16 @@
 //! | classifier on features and states of all modalities | eq. 9-11 | [`Mmgcn`] |
 //!
 //! Deviations: with `mask_padding` the LSTM stops where a conversation ends (the reference reads the
-//! padding, so that its output hangs on the batch); a node of zeros has no direction instead of a NaN.
+//! padding, so that its output depends on the batch); a node of zeros has no direction instead of a NaN.
 //! Parameters that never influence the output (`graph_model.a_fc`, `final_fc`, ..) are not kept;
 //! checkpoints that have them load all the same.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::late_fusion::LateFusion;
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReferenceNames, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::graph::{
@@ -25,7 +29,6 @@ use crate::layers::graph::{
 };
 use crate::layers::turns::arrangement;
 use crate::layers::{CellKind, Initializer, Linear, Recurrent, RecurrentConfig, dropout};
-use crate::plugins::LateFusion;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
@@ -36,9 +39,9 @@ use trimer_kernels::side_by_side;
 static INFO: ModelInfo = ModelInfo {
     id: "mmgcn",
     title: "Multimodal fused Graph Convolutional Network",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Hu et al., MMGCN: Multimodal Fusion via Deep Graph Convolution Network for Emotion Recognition in Conversation, ACL-IJCNLP 2021",
     reconstruction: false,
     presets: &["iemocap", "meld"],
@@ -132,10 +135,6 @@ impl ModelConfigOf for MmgcnConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
-    }
-
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let width = 2 * self.d_context;
         let per_node =
@@ -157,7 +156,7 @@ impl ModelConfigOf for MmgcnConfig {
             dim.map(|dim| TurnTower::new(dim, &self.context(), self.reads_context(m), init))
         };
         let width = 2 * self.d_context;
-        let parties = input.n_speakers.unwrap_or(1);
+        let n_speakers = input.n_speakers.unwrap_or(1);
         let joint = input.modalities().len() * (width + self.d_graph);
         Ok(Mmgcn {
             text_tower: tower(Modality::Text, init),
@@ -165,7 +164,7 @@ impl ModelConfigOf for MmgcnConfig {
             vision_tower: tower(Modality::Vision, init),
             speakers: self
                 .speaker_embedding
-                .then(|| init.normal([parties, width], 1.0)),
+                .then(|| init.normal([n_speakers, width], 1.0)),
             graph: Gcnii::new(self.graph(), init),
             head: Linear::new(joint, task.n_outputs(), init),
             cfg: self.clone(),
@@ -193,10 +192,6 @@ pub struct Mmgcn {
 }
 
 impl FusionModel for Mmgcn {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let conversations = arrangement(batch);
         let towers = ModalityMap {
@@ -233,10 +228,16 @@ impl FusionModel for Mmgcn {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
-        graph_state_key(path)
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Mmgcn {
     fn late_fusion(&self) -> Option<LateFusion> {
         let towers = ModalityMap {
             text: &self.text_tower,
@@ -248,12 +249,18 @@ impl FusionModel for Mmgcn {
         }))
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
-        is_unused_graph_key(key) || !self.cfg.speaker_embedding && key == SPEAKER_KEY
-    }
-
     fn ignores_padding(&self) -> bool {
         self.cfg.mask_padding
+    }
+}
+
+impl ReferenceNames for Mmgcn {
+    fn key(&self, path: &str) -> String {
+        graph_state_key(path)
+    }
+
+    fn is_unused(&self, key: &str) -> bool {
+        is_unused_graph_key(key) || !self.cfg.speaker_embedding && key == SPEAKER_KEY
     }
 }
 
@@ -281,7 +288,7 @@ pub(super) fn graph_state_key(path: &str) -> String {
     }
 }
 
-/// Keys of the reference that no output hangs on; MM-DFN has the same.
+/// Keys of the reference that no output depends on; MM-DFN has the same.
 pub(super) fn is_unused_graph_key(key: &str) -> bool {
     const PARTS: [&str; 9] = [
         "a_fc",

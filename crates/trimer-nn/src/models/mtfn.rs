@@ -6,21 +6,24 @@
 
 use super::checks::check_two_modalities;
 use super::mmsa::{self, HeadsConfig, L2Config, SubnetConfig, Subnets, UnimodalHeads};
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{Initializer, Mlp};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "mtfn",
     title: "Multi-task Tensor Fusion Network",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Yu et al., CH-SIMS: A Chinese Multimodal Sentiment Analysis Dataset with Fine-grained Annotation of Modality, ACL 2020",
     reconstruction: false,
     presets: &["simsv2", "sims"],
@@ -139,8 +142,8 @@ impl ModelConfigOf for MtfnConfig {
         mmsa::check_fused_width(&self.subnets, input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        mmsa::default_input()
+    fn read_limits(&self) -> ReadLimits {
+        mmsa::read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -206,10 +209,16 @@ impl FusionModel for Mtfn {
         }
     }
 
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Mtfn {
     fn owner_of(&self, path: &str) -> Owner {
         mmsa::owner_of(path)
     }
@@ -217,12 +226,14 @@ impl FusionModel for Mtfn {
     fn ignores_padding(&self) -> bool {
         self.subnets.masks_padding()
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Mtfn {
+    fn key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         mmsa::is_unused_key(key)
     }
 }

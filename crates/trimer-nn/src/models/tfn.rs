@@ -11,21 +11,24 @@
 
 use super::checks::check_two_modalities;
 use super::mmsa::{self, SubnetConfig, Subnets};
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits,
+    ReferenceNames, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{Initializer, Mlp};
 use crate::recorder::Recorder;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "tfn",
     title: "Tensor Fusion Network",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Zadeh et al., Tensor Fusion Network for Multimodal Sentiment Analysis, EMNLP 2017",
     reconstruction: false,
     presets: &["mmsa", "original"],
@@ -110,8 +113,8 @@ impl ModelConfigOf for TfnConfig {
         mmsa::check_fused_width(&self.subnets, input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        mmsa::default_input()
+    fn read_limits(&self) -> ReadLimits {
+        mmsa::read_limits()
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
@@ -163,10 +166,16 @@ impl FusionModel for Tfn {
         }
     }
 
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
+    fn properties(&self) -> &dyn Properties {
+        self
     }
 
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl Properties for Tfn {
     fn owner_of(&self, path: &str) -> Owner {
         mmsa::owner_of(path)
     }
@@ -174,12 +183,14 @@ impl FusionModel for Tfn {
     fn ignores_padding(&self) -> bool {
         self.subnets.masks_padding()
     }
+}
 
-    fn state_key(&self, path: &str) -> String {
+impl ReferenceNames for Tfn {
+    fn key(&self, path: &str) -> String {
         mmsa::state_key(path)
     }
 
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         mmsa::is_unused_key(key)
     }
 }

@@ -1,10 +1,13 @@
 //! One modality alone: a transformer tower of LFMIM's kind with a head, and no fusion.
 //!
 //! The tower is that of `[Sun2023] eq. 1, 2, 5` with positions, blocks, learned weights over time
-//! and a head; what it does not have is company. It answers to the multimodal label, so that its
-//! row can stand beside those of the fusion models.
+//! and a head; what it does not have is company. It is supervised by the multimodal label, so that its
+//! row can stand next to those of the fusion models.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits, Task,
+    TaskKind,
+};
 use crate::batch::{Batch, InputSpec, Sampling};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
@@ -21,9 +24,9 @@ use trimer_core::{HeadMap, Modality, ModalityMap};
 static INFO: ModelInfo = ModelInfo {
     id: "unimodal",
     title: "Unimodal transformer",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "baseline; the tower is that of Sun et al., ACL 2023",
     reconstruction: false,
     presets: &["text", "audio", "vision"],
@@ -120,7 +123,7 @@ impl ModelConfigOf for UnimodalConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+    fn read_limits(&self) -> ReadLimits {
         let lengths = ModalityMap {
             text: 80,
             audio: 100,
@@ -130,7 +133,7 @@ impl ModelConfigOf for UnimodalConfig {
             audio: Sampling::Uniform,
             ..ModalityMap::default()
         };
-        (lengths, sampling)
+        ReadLimits { lengths, sampling }
     }
 
     fn forward_flops(&self, input: &InputSpec, _task: Task) -> f64 {
@@ -186,10 +189,6 @@ pub struct Unimodal {
 }
 
 impl FusionModel for Unimodal {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut logits = HeadMap::default();
         let mut features = HeadMap::default();
@@ -221,6 +220,12 @@ impl FusionModel for Unimodal {
         }
     }
 
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+}
+
+impl Properties for Unimodal {
     fn owner_of(&self, _path: &str) -> Owner {
         Owner::Modality(self.cfg.modality)
     }

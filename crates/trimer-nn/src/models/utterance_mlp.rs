@@ -1,11 +1,11 @@
 //! An utterance on its own: the baseline without context.
 //!
-//! The features of all modalities side by side, dropout, linear layers with ReLU between them. It reads
-//! conversations like the models beside it, so that it is trained and judged on the same batches, but
+//! The concatenated features of all modalities, dropout, linear layers with ReLU between them. It reads
+//! conversations like the models next to it, so that it is trained and evaluated on the same batches, but
 //! no utterance sees another. Ours.
 
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Task, TaskKind};
+use crate::batch::{Batch, InputSpec};
 use crate::config::check_range;
 use crate::error::Result;
 use crate::layers::turns::{arrangement, joint_width, side_by_side};
@@ -14,18 +14,18 @@ use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, ModalityMap};
+use trimer_core::{HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "utterance_mlp",
     title: "Utterance classifier without context",
-    level: "conversation",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Conversation,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "baseline of this toolkit",
     reconstruction: false,
     presets: &["default"],
-    summary: "the modalities of one utterance side by side, linear layers: what can be had without context",
+    summary: "the concatenated modalities of one utterance, linear layers: what can be had without context",
 };
 
 /// Configuration of [`UtteranceMlp`].
@@ -64,10 +64,6 @@ impl ModelConfigOf for UtteranceMlpConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        (ModalityMap::from_fn(|_| 1), ModalityMap::default())
-    }
-
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {
         let widths = self.widths(input, task);
         widths.windows(2).map(|w| 2.0 * (w[0] * w[1]) as f64).sum()
@@ -102,10 +98,6 @@ pub struct UtteranceMlp {
 }
 
 impl FusionModel for UtteranceMlp {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let (x, _) = side_by_side(batch);
         let mut x = dropout(arrangement(batch).unpad(x), self.cfg.p_input, rec); // [utterance, width]

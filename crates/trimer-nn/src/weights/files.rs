@@ -37,9 +37,9 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
 /// A tensor of a weights file. Values that are stored as f32 stay in the file, which is mapped; a
 /// model that is only applied reads them there.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub struct Stored {
     /// Lengths of the axes; empty for a scalar.
-    pub(crate) shape: Vec<usize>,
+    pub shape: Vec<usize>,
     /// f32 in the machine's order, aligned.
     bytes: Bytes,
 }
@@ -53,13 +53,13 @@ impl Stored {
     }
 
     /// The values on one axis, without a copy.
-    pub(crate) fn flat(&self) -> TensorData {
+    pub fn flat(&self) -> TensorData {
         let n = self.bytes.len() / size_of::<f32>();
         TensorData::from_bytes(self.bytes.clone(), [n], DType::F32)
     }
 
     /// A copy of the values.
-    pub(crate) fn values(&self) -> Vec<f32> {
+    pub fn values(&self) -> Vec<f32> {
         let chunks = self.bytes.as_chunks::<4>().0;
         chunks.iter().map(|b| f32::from_ne_bytes(*b)).collect()
     }
@@ -68,8 +68,8 @@ impl Stored {
 /// Tensors and our own metadata.
 type FileContent<T> = (BTreeMap<String, T>, BTreeMap<String, String>);
 
-/// As [`read_tensors`], with what [`write_safetensors`] stored beside them.
-pub(crate) fn read_file(path: &Path) -> Result<FileContent<NamedTensor>> {
+/// As [`read_tensors`], with what [`write_safetensors`] stored with them.
+pub fn read_file(path: &Path) -> Result<FileContent<NamedTensor>> {
     let (stored, metadata) = read_stored(path)?;
     let copied = stored.into_iter().map(|(name, tensor)| {
         let values = tensor.values();
@@ -83,7 +83,7 @@ pub(crate) fn read_file(path: &Path) -> Result<FileContent<NamedTensor>> {
 ///
 /// Large files are mapped: they must not be shortened while the result is in use. The files of a
 /// run are only ever replaced as a whole.
-pub(crate) fn read_stored(path: &Path) -> Result<FileContent<Stored>> {
+pub fn read_stored(path: &Path) -> Result<FileContent<Stored>> {
     if path.extension().is_some_and(|e| e == "pth" || e == "pt") {
         return Ok((read_torch(path)?, BTreeMap::new()));
     }
@@ -239,5 +239,5 @@ pub fn write_safetensors(
         )])
     });
     let bytes = safetensors::serialize(views, metadata).map_err(invalid)?;
-    crate::files::write_atomic(path, &bytes)
+    Ok(trimer_core::io::write_atomic(path, &bytes)?)
 }

@@ -6,7 +6,6 @@ use crate::{
     scale::{Scale, Ticks, extent},
     svg::{Anchor, Svg, shortened, text_width},
 };
-use trimer_core::stats::population_std;
 
 /// One row for each category, one marker for each series in it, and a bar from the lowest to the
 /// highest of those series whose spread is asked for.
@@ -80,7 +79,10 @@ fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return f64::NAN;
     }
-    population_std(values)
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (squares / n).sqrt()
 }
 
 impl Figure for DotPlot {

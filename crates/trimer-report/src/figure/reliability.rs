@@ -38,7 +38,7 @@ impl ReliabilityDiagram {
         }
     }
 
-    fn filled(&self) -> impl Iterator<Item = &ReliabilityBar> {
+    fn occupied(&self) -> impl Iterator<Item = &ReliabilityBar> {
         let known = |b: &&ReliabilityBar| b.confidence.is_finite() && b.accuracy.is_finite();
         self.bins.iter().filter(known)
     }
@@ -54,7 +54,7 @@ impl Figure for ReliabilityDiagram {
 
     fn summary(&self) -> String {
         let bins: Vec<String> = self
-            .filled()
+            .occupied()
             .map(|b| {
                 format!(
                     "{} right at {}",
@@ -71,7 +71,7 @@ impl Figure for ReliabilityDiagram {
 
     fn draw(&self, room: f64) -> Drawing {
         let mut svg = Svg::default();
-        if self.filled().next().is_none() {
+        if self.occupied().next().is_none() {
             return nothing_to_show(svg, 320.0);
         }
         let side = (room - 72.0).clamp(200.0, 340.0);
@@ -87,7 +87,7 @@ impl Figure for ReliabilityDiagram {
             svg.text("muted", left - 8.0, at_y + 4.5, Anchor::End, &label);
             svg.text("muted", at_x, bottom + 18.0, Anchor::Middle, &label);
         }
-        for bin in self.filled() {
+        for bin in self.occupied() {
             let [low, high] = bin.range.map(|v| x.at(v));
             let tip = format!(
                 "confidence {} to {}: {} of {} samples right, mean confidence {}",
@@ -108,7 +108,7 @@ impl Figure for ReliabilityDiagram {
             );
         }
         svg.line("axis dash", [left, bottom, right, top]);
-        for bin in self.filled() {
+        for bin in self.occupied() {
             svg.marker(1, x.at(bin.confidence), y.at(bin.accuracy), 4.0);
         }
         svg.line("axis", [left, bottom, right, bottom]);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use trimer_core::corpus::Corpus;
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
 
 /// Several systems that are trained under one protocol and compared.
 ///

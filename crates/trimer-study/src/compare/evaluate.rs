@@ -8,11 +8,12 @@ use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::{EvaluationOptions, metric_info};
 use trimer_core::stats::{BootstrapOptions, holm, mean};
 use trimer_nn::Task;
-use trimer_nn::bench::latency_ms;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::compare::Pooled;
-use trimer_nn::train::{FitOn, RunConfig, RunDir, SelectOn, config::Select, parts};
 use trimer_nn::weights::parameter_count;
+use trimer_train::bench::latency_ms;
+use trimer_train::compare::Pooled;
+use trimer_train::config::{Select, parts};
+use trimer_train::{FitOn, RunConfig, RunDir, SelectOn};
 
 /// Evaluates all systems and tests them against the reference.
 pub(super) fn evaluate(
@@ -117,7 +118,9 @@ fn system_report(
     device: &Device,
 ) -> Result<SystemReport> {
     let cfg = &system.runs[0].config;
-    let model = cfg.model.build_blank(&cfg.input, cfg.task, device)?;
+    let model = cfg
+        .model
+        .build_uninitialised(&cfg.input, cfg.task, device)?;
     let protocols = system
         .runs
         .iter()
@@ -125,7 +128,7 @@ fn system_report(
         .collect::<Result<Vec<_>, _>>()?;
     let gains: Vec<f64> = protocols
         .iter()
-        .filter_map(|p| p.inflation.as_ref().map(trimer_nn::train::Inflation::gain))
+        .filter_map(|p| p.inflation.as_ref().map(trimer_train::Inflation::gain))
         .collect();
     Ok(SystemReport {
         name: system.system.name.clone(),

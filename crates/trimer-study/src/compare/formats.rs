@@ -2,8 +2,9 @@
 
 use super::report::ComparisonReport;
 use super::sheets::sheets;
-use crate::text::{csv_cell, table};
+use crate::text::table;
 use std::fmt::Write as _;
+use trimer_core::io::csv_field;
 use trimer_core::metrics::METRICS;
 
 impl ComparisonReport {
@@ -95,7 +96,7 @@ impl ComparisonReport {
         for r in &self.systems {
             let begin = format!(
                 "{},{},{},{},{}",
-                csv_cell(&r.name),
+                csv_field(&r.name),
                 r.model,
                 r.head,
                 r.label,
@@ -106,7 +107,7 @@ impl ComparisonReport {
                 let _ = writeln!(
                     out,
                     "{begin},{},{},{low},{high}",
-                    csv_cell(metric),
+                    csv_field(metric),
                     number(value)
                 );
             };

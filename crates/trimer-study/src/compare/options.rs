@@ -3,7 +3,7 @@
 use super::systems::System;
 use trimer_core::corpus::Split;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::{RunDir, SelectOn};
+use trimer_train::{RunDir, SelectOn};
 
 /// How systems are evaluated and tested.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimer_core::ModalityMap;
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunConfig;
+use trimer_train::RunConfig;
 
 /// The table; every entry names its source.
 const TABLE: &str = include_str!("published.toml");
@@ -66,7 +66,7 @@ pub(super) fn matching(corpus: &Corpus, cfg: &RunConfig) -> Vec<Published> {
         return Vec::new();
     };
     let fits = |p: &Protocol| {
-        let task = cfg.task.name();
+        let task = cfg.task.kind().as_str();
         let splits = Split::ALL.map(|split| corpus.indices(split).len());
         p.task == task
             && p.corpus.contains(&corpus.info().name.to_lowercase())

@@ -7,7 +7,7 @@ use trimer_core::Head;
 use trimer_core::corpus::Split;
 use trimer_core::metrics::Metrics;
 use trimer_core::stats::PairedBootstrap;
-use trimer_nn::train::TuningRecord;
+use trimer_train::TuningRecord;
 
 /// A whole comparison.
 ///

@@ -6,7 +6,7 @@ use super::report::ComparisonReport;
 use super::systems::System;
 use crate::error::{Result, StudyError};
 use trimer_core::corpus::{Corpus, Split};
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
 
 /// Compares finished runs, one system each, all trained on the same corpus. Each of them notes that
 /// test was opened.

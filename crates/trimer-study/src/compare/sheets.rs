@@ -1,7 +1,7 @@
 //! The tables of a comparison as rows of words, ready for any of the formats.
 
 use super::report::{ComparisonReport, SystemReport};
-use trimer_core::metrics::METRICS;
+use trimer_core::metrics::{METRICS, Task, summary};
 
 /// A table of words, ready for any of the formats.
 pub(super) struct Sheet {
@@ -12,27 +12,15 @@ pub(super) struct Sheet {
 
 /// The metrics that the main table shows, by task.
 pub(super) fn shown(c: &ComparisonReport) -> Vec<&'static str> {
-    const CLASSES: [&str; 4] = ["accuracy", "weighted_f1", "macro_f1", "uar"];
-    const SCORES: [&str; 9] = [
-        "mae",
-        "pearson",
-        "acc2_non0",
-        "acc2_non0_f1",
-        "acc7",
-        "sims_acc2",
-        "sims_acc3",
-        "sims_acc5",
-        "sims_f1",
-    ];
-    let wanted: &[&str] = if c.classes.is_empty() {
-        &SCORES
+    let task = if c.classes.is_empty() {
+        Task::Regression
     } else {
-        &CLASSES
+        Task::Classification
     };
     let has = |id: &str| c.systems.iter().any(|r| r.metrics.scalar(id).is_some());
     let mut ids = vec![c.metric];
-    let known = METRICS.iter().map(|info| info.id);
-    ids.extend(known.filter(|id| wanted.contains(id) && *id != c.metric && has(id)));
+    let short = summary(task).map(|info| info.id);
+    ids.extend(short.filter(|id| *id != c.metric && has(id)));
     ids
 }
 

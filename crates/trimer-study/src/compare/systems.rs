@@ -9,7 +9,7 @@ use std::str::FromStr;
 use trimer_core::Head;
 use trimer_core::corpus::Corpus;
 use trimer_nn::ModelConfig;
-use trimer_nn::train::{Overrides, RunConfig, SelectOn};
+use trimer_train::{Overrides, RunConfig, SelectOn};
 
 /// One system of a comparison: a model with its settings, and the head that stands for it.
 ///

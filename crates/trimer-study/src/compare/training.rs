@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::corpus::Corpus;
-use trimer_nn::NnError;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::{EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, train_run};
+use trimer_train::{
+    EpochReport, Observer, Outcome, RunConfig, RunDir, StepReport, TrainError, train_run,
+};
 
 /// One run to train: a configuration on one corpus.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Unit {
 }
 
 /// How a unit ended.
-pub(super) type Trained = Result<RunDir, NnError>;
+pub(super) type Trained = Result<RunDir, TrainError>;
 
 /// How and where units are trained.
 pub(super) struct Training<'a> {
@@ -81,7 +82,7 @@ impl Training<'_> {
             .collect()
     }
 
-    fn one(&self, unit: &Unit, row: &Row<'_, '_>) -> Result<Option<RunDir>, NnError> {
+    fn one(&self, unit: &Unit, row: &Row<'_, '_>) -> Result<Option<RunDir>, TrainError> {
         let run = open_or_create(unit, &self.environment)?;
         let mut watcher = Watcher {
             row,
@@ -97,7 +98,7 @@ impl Training<'_> {
 }
 
 /// The run of an earlier start of the same comparison, or a new one.
-fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir, NnError> {
+fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir, TrainError> {
     if !unit.path.join("config.toml").is_file() {
         return RunDir::create(&unit.path, unit.config.clone(), environment);
     }
@@ -115,7 +116,7 @@ fn open_or_create(unit: &Unit, environment: &serde_json::Value) -> Result<RunDir
             return run.with_more_seeds(wanted);
         }
     }
-    Err(NnError::Run {
+    Err(TrainError::Run {
         path: unit.path.clone(),
         reason: "it was trained with other settings, seeds or data than are asked for now".into(),
         hint: "choose another `out`, or remove this run to train it again".into(),

@@ -31,7 +31,7 @@ impl ComparisonReport {
             ("results.md", self.to_markdown()),
             ("results.tex", self.to_latex()),
         ] {
-            trimer_nn::files::write_atomic(&out.join(name), text.as_bytes())?;
+            trimer_core::io::write_atomic(&out.join(name), text.as_bytes())?;
         }
         self.page().write(&out.join("report.html"))?;
         Ok(())

@@ -8,8 +8,8 @@ use trimer_core::corpus::Corpus;
 use trimer_core::metrics::probability::arg_max;
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::explain::{ExplainOptions as NnOptions, Explanation, Explanations};
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
+use trimer_train::explain::{ExplainOptions as NnOptions, Explanation, Explanations};
 
 /// How rows of a corpus are explained.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub struct ExplanationReport<'a> {
 ///
 /// ```no_run
 /// use trimer_core::Modality;
-/// use trimer_nn::train::RunDir;
+/// use trimer_train::RunDir;
 /// use trimer_study::explain::{ExplainOptions, explain};
 ///
 /// let run = RunDir::open("runs/small-lfmim-1".as_ref())?;

@@ -4,7 +4,7 @@ use super::ExplanationReport;
 use crate::words::answer_json;
 use serde_json::{Map, Value, json};
 use trimer_nn::Task;
-use trimer_nn::explain::Explanation;
+use trimer_train::explain::Explanation;
 
 impl ExplanationReport<'_> {
     fn answer(&self, row: &[f64]) -> Value {

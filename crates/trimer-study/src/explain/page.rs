@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use trimer_core::corpus::file_stem;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::Task;
-use trimer_nn::explain::{Attention, Explanation, Frames};
 use trimer_report::{BarChart, Card, Cell, Column, LineChart, Report, Section, Series, Table};
+use trimer_train::explain::{Attention, Explanation, Frames};
 
 impl ExplanationReport<'_> {
     /// Writes a page for each explanation into a directory, `<id>.html`, and names the files.

@@ -2,7 +2,6 @@
 
 use crate::error::{Result, StudyError};
 use crate::files::{parent, readable_by_others};
-use crate::text::csv_cell;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,6 +10,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use trimer_core::Head;
 use trimer_core::corpus::label_column;
+use trimer_core::io::csv_field;
 use trimer_core::labels::{self, Aggregation, Agreement, StateCounts, Votes};
 use trimer_core::store::columns::{Column, write_columns};
 
@@ -205,7 +205,7 @@ fn write_todo(path: &Path, todo: &[Todo<'_>]) -> io::Result<()> {
     let mut open = BufWriter::new(File::create(path)?);
     writeln!(open, "id,modality,state,votes,missing_votes")?;
     for row in todo {
-        let (id, n, missing) = (csv_cell(row.id), row.votes, row.missing_votes);
+        let (id, n, missing) = (csv_field(row.id), row.votes, row.missing_votes);
         writeln!(open, "{id},{},{},{n},{missing}", row.modality, row.state)?;
     }
     open.flush()
@@ -287,13 +287,13 @@ fn soft_columns(votes: &Votes, found: &Aggregation) -> Vec<(String, Column)> {
 
 fn write_csv(path: &Path, columns: &[(String, Column)]) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
-    let names: Vec<_> = columns.iter().map(|(name, _)| csv_cell(name)).collect();
+    let names: Vec<_> = columns.iter().map(|(name, _)| csv_field(name)).collect();
     writeln!(out, "{}", names.join(","))?;
     let n = columns.first().map_or(0, |(_, c)| c.len());
     for row in 0..n {
         for (k, (_, column)) in columns.iter().enumerate() {
             let comma = if k > 0 { "," } else { "" };
-            write!(out, "{comma}{}", csv_cell(&column.cell(row)))?;
+            write!(out, "{comma}{}", csv_field(&column.cell(row)))?;
         }
         writeln!(out)?;
     }

@@ -2,11 +2,11 @@
 
 use crate::error::{Result, StudyError};
 use crate::files::parent;
-use crate::text::csv_cell;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::label_column;
+use trimer_core::io::csv_field;
 use trimer_core::{Head, HeadMap};
 
 /// A file that appears under its name when it is whole.
@@ -68,9 +68,9 @@ impl ConflictFile {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self, id: &str, labels: &HeadMap<Option<&str>>) -> io::Result<()> {
-        write!(self.out, "{}", csv_cell(id))?;
+        write!(self.out, "{}", csv_field(id))?;
         for (_, label) in labels.iter() {
-            write!(self.out, ",{}", csv_cell(label.unwrap_or_default()))?;
+            write!(self.out, ",{}", csv_field(label.unwrap_or_default()))?;
         }
         writeln!(self.out)
     }

@@ -4,10 +4,10 @@ use crate::error::{Result, StudyError};
 use std::path::Path;
 use trimer_core::corpus::{Corpus, Frames, Split, Utterance};
 use trimer_core::error::nearest;
-use trimer_core::import::{NonFinite, settle_non_finite};
+use trimer_core::import::{NonFinite, resolve_non_finite};
 use trimer_core::store::npy;
 use trimer_core::{Modality, ModalityMap};
-use trimer_nn::train::RunDir;
+use trimer_train::RunDir;
 
 /// Rows of the utterances with these ids, in their order.
 ///
@@ -76,7 +76,7 @@ fn read_features(file: &Path, modality: Modality) -> Result<(Vec<f32>, usize)> {
         }
     };
     let mut values = array.to_f32();
-    settle_non_finite(
+    resolve_non_finite(
         NonFinite::Refuse,
         &mut values,
         dim,

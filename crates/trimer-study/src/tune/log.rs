@@ -1,10 +1,11 @@
 //! `trials.jsonl`: every trial of a search, one per line.
 
-use crate::error::{Result, StudyError};
+use crate::error::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use trimer_nn::files::write_atomic;
-use trimer_nn::tune::Trial;
+use trimer_core::io::write_atomic;
+use trimer_train::json_lines::read_json_lines;
+use trimer_train::tune::Trial;
 
 /// The log of a search, whose file is always whole.
 #[derive(Debug)]
@@ -19,9 +20,8 @@ impl TrialLog {
         let file = dir.join("trials.jsonl");
         let mut trials = Vec::new();
         if file.exists() {
-            let text = std::fs::read_to_string(&file).map_err(StudyError::io("read", &file))?;
             // A last line that was cut off is trained (or read) again.
-            trials.extend(text.lines().filter_map(|l| serde_json::from_str(l).ok()));
+            trials = read_json_lines(&file)?;
         }
         Ok(Self {
             file,

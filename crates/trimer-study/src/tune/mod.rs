@@ -1,6 +1,6 @@
 //! Searching settings on validation, with the same budget for every model; test stays closed.
 //!
-//! What may be tried is a [`Space`], how the budget is spent a [`Method`]: see [`trimer_nn::tune`].
+//! What may be tried is a [`Space`], how the budget is spent a [`Method`]: see [`trimer_train::tune`].
 
 mod log;
 mod options;
@@ -10,5 +10,5 @@ mod tuner;
 
 pub use options::{Budget, TuneOptions};
 pub use search::TunedModel;
-pub use trimer_nn::tune::{Method, Range, Rung, Space, Trial, cost, plan};
+pub use trimer_train::tune::{Method, Range, Rung, Space, Trial, cost, plan};
 pub use tuner::Tuner;

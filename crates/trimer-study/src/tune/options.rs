@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use trimer_core::corpus::Corpus;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::tune::{Method, plan};
+use trimer_train::tune::{Method, plan};
 
 /// What a model may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use trimer_core::io::write_atomic;
 use trimer_nn::NnError;
-use trimer_nn::files::write_atomic;
-use trimer_nn::train::config::Select;
-use trimer_nn::train::{Overrides, RunConfig, RunDir, TuningRecord};
-use trimer_nn::tune::{Best, Rung, Space, Trial, cost, plan, ranked, train_to};
+use trimer_train::config::Select;
+use trimer_train::tune::{Best, Rung, Space, Trial, cost, plan, ranked, train_to};
+use trimer_train::{Overrides, RunConfig, RunDir, TrainError, TuningRecord};
 
 /// A search for one model.
 pub(super) struct Search<'a> {
@@ -269,7 +269,7 @@ impl<'a> Search<'a> {
             settings: drawn.clone(),
             error: None,
         };
-        let fail = |mut record: Trial, error: &NnError| {
+        let fail = |mut record: Trial, error: &TrainError| {
             record.error = Some(error.to_string());
             Ok(Some(record))
         };
@@ -279,7 +279,9 @@ impl<'a> Search<'a> {
         let config = match overrides.resolve(Some(self.model), corpus, vec![options.seed]) {
             Ok(config) => config,
             // A key that no model has is a mistake of the space, not of one draw.
-            Err(error @ (NnError::UnknownKey { .. } | NnError::ConfigType { .. })) => {
+            Err(
+                error @ TrainError::Nn(NnError::UnknownKey { .. } | NnError::ConfigType { .. }),
+            ) => {
                 return Err(error.into());
             }
             Err(error) => return fail(record, &error),
@@ -298,7 +300,7 @@ impl<'a> Search<'a> {
                 record.best_epoch = epoch;
                 Ok(Some(record))
             }
-            Err(error @ NnError::Diverged { .. }) => fail(record, &error),
+            Err(error @ TrainError::Diverged { .. }) => fail(record, &error),
             Err(error) => Err(error.into()),
         }
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use trimer_core::corpus::Corpus;
 use trimer_nn::ModelConfig;
-use trimer_nn::tune::Method;
+use trimer_train::tune::Method;
 
 /// A search of settings for one or several models.
 ///

@@ -5,10 +5,10 @@ use super::show::cell;
 use crate::ui::{self, ConditionBar};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::RunDir;
 use trimer_study::Robustness;
 use trimer_study::robustness::Grid;
 use trimer_study::text::table;
+use trimer_train::RunDir;
 
 /// Prints the multimodal head under every condition.
 pub(super) fn show(

@@ -7,9 +7,9 @@ use trimer_core::metrics::{METRICS, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::train::RunDir;
 use trimer_study::evaluation::{evaluate, without_labels};
 use trimer_study::text::table;
+use trimer_train::RunDir;
 
 /// Prints the metrics of a run.
 pub(in crate::commands) fn show(

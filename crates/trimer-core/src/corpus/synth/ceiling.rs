@@ -1,10 +1,10 @@
-//! What a perfect observer of a synthetic corpus could reach.
+//! The Bayes-optimal accuracy on a synthetic corpus.
 
 use crate::HeadMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The accuracy of a perfect observer: one that reads without error what each of its modalities
+/// The Bayes-optimal accuracy: that of an observer who reads without error what each of its modalities
 /// shows, knows how the corpus was made, and gives the most probable label.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

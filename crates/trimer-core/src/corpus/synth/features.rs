@@ -4,18 +4,18 @@
 //! on every machine.
 
 use super::emotion::N;
-use crate::Modality;
+use crate::{Modality, random::GOLDEN_GAMMA};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Directions in feature space that all classes of a modality share: templates have a low rank.
 const RANK: usize = 6;
-/// Bumps in time per class, beside the part that stays.
+/// Bumps in time per class, added to the part that stays.
 const BUMPS: usize = 2;
 
 /// A random stream of its own for each purpose, whatever order or thread asks for it.
 pub(super) fn stream(seed: u64, purpose: u64, index: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ purpose.wrapping_mul(GOLDEN_GAMMA));
     rng.set_stream(index);
     rng
 }

@@ -9,8 +9,74 @@ use crate::error::nearest;
 use std::path::Path;
 
 /// A way to write votes down.
+///
+/// # Contract
+///
+/// [`read`](Self::read) is called once with a table whose header was read and whose rows were not. It
+/// finds its columns in [`Rows::headers`], takes row after row with [`Rows::next`] until that is false,
+/// and refuses with [`Rows::refuse`], which knows the line. It never skips a row that it does not
+/// understand.
+///
+/// The votes that it returns are consistent: `utterance`, `annotator` and `class` of every ballot are
+/// places in the lists of [`Votes`], an utterance has one ballot per label column at most, and no ballot
+/// is empty. Names that [`Expected`] lists are the only ones, in its order; where it lists none, the
+/// classes are sorted, so that the same votes in another order give the same indices.
+///
+/// # Example
+///
+/// ```
+/// use trimer_core::labels::rows::Rows;
+/// use trimer_core::labels::{Ballot, Expected, LabelError, Vote, VoteFormat, Votes};
+///
+/// /// Columns `id` and `yes`: out of three annotators, so many said yes.
+/// struct YesOfThree;
+///
+/// impl VoteFormat for YesOfThree {
+///     fn id(&self) -> &'static str {
+///         "yes_of_three"
+///     }
+///
+///     fn layout(&self) -> &'static str {
+///         "one row per utterance: id, yes (0 to 3)"
+///     }
+///
+///     fn read(&self, rows: &mut Rows, _expected: &Expected) -> Result<Votes, LabelError> {
+///         let column = |name: &str| rows.headers().iter().position(|header| header == name);
+///         let (Some(id), Some(yes)) = (column("id"), column("yes")) else {
+///             return Err(rows.refuse("expected the columns `id` and `yes`").into());
+///         };
+///         let mut votes = Votes {
+///             classes: vec!["no".into(), "yes".into()],
+///             ..Votes::default()
+///         };
+///         let mut line = 1;
+///         while rows.next()? {
+///             line += 1;
+///             let cell = rows.cell(yes)?;
+///             let n = cell.parse().ok().filter(|n| *n <= 3);
+///             let n: u32 = n.ok_or_else(|| rows.refuse(format!("`{cell}` is not 0 to 3")))?;
+///             let vote = |i| Vote { annotator: None, class: u32::from(i < n), line };
+///             votes.columns.multimodal.push(Ballot {
+///                 utterance: votes.utterances.len() as u32,
+///                 votes: (0..3).map(vote).collect(),
+///             });
+///             votes.utterances.push(rows.cell(id)?.to_owned());
+///         }
+///         Ok(votes)
+///     }
+/// }
+///
+/// let read = |text: &'static str| {
+///     let mut rows = Rows::csv(Box::new(text.as_bytes()), "votes.csv".as_ref())?;
+///     YesOfThree.read(&mut rows, &Expected::default())
+/// };
+/// assert_eq!(read("id,yes\na,2\n")?.columns.multimodal[0].counts(2), [1, 2]);
+/// let error = read("id,yes\na,7\n").unwrap_err();
+/// assert_eq!(error.to_string(), "`votes.csv`: line 2: `7` is not 0 to 3");
+/// # Ok::<(), LabelError>(())
+/// ```
 pub trait VoteFormat: Sync {
-    /// Name on the command line.
+    /// Name by which users choose it.
     fn id(&self) -> &'static str;
     /// What the table must look like, in one line.
     fn layout(&self) -> &'static str;

@@ -25,7 +25,7 @@ impl Rule for DawidSkene {
     }
 
     fn summary(&self) -> &'static str {
-        "weighs annotators by their estimated errors (EM); posterior above --threshold [Dawid1979]"
+        "weighs annotators by their estimated errors (EM); posterior above the threshold [Dawid1979]"
     }
 
     fn decide(
@@ -43,7 +43,7 @@ impl Rule for DawidSkene {
                 rule: self.id(),
                 id: votes.utterances[ballot.utterance as usize].clone(),
                 message: "who voted is not known".to_owned(),
-                hint: "it needs one row per vote with its annotator (`--format votes`)",
+                hint: "it needs one row per vote with its annotator (the format `votes`)",
             });
         }
         let posteriors = estimate(ballots, votes.classes.len(), votes.annotators.len());

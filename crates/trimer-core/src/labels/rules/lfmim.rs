@@ -59,7 +59,7 @@ impl Rule for Lfmim {
                             rule: self.id(),
                             id: votes.utterances[ballot.utterance as usize].clone(),
                             message: format!("{n} votes, expected at most 4"),
-                            hint: "`--rule majority` and `--rule dawid_skene` take any number",
+                            hint: "the rules `majority` and `dawid_skene` take any number",
                         });
                     }
                 };

@@ -15,7 +15,7 @@ impl Rule for Majority {
     }
 
     fn summary(&self) -> &'static str {
-        "the leading class, when it has more than --threshold of the votes; ties give no label"
+        "the leading class, when it has more than the threshold's share of the votes; ties give no label"
     }
 
     fn decide(

@@ -100,15 +100,84 @@ impl RuleOptions {
 }
 
 /// A rule that turns votes into labels.
+///
+/// # Contract
+///
+/// [`decide`](Self::decide) is called once per label column that has votes, with all its ballots. It
+/// calls [`RuleOptions::check`] first and returns one [`Decision`] per ballot, in their order: an
+/// [`Verdict::Accepted`] class below `votes.classes.len()` or the reason why there is no label, and in
+/// either case a soft label of as many probabilities as there are classes, summing to 1. A ballot has one
+/// vote at least.
+///
+/// The answer depends on the ballots and the options alone, not on chance and not on the order of
+/// classes: where two classes are equally good, that is [`Verdict::Tie`].
+///
+/// A rule of another crate needs no registration: [`aggregate_by`](super::aggregate_by) takes it. Those
+/// of [`RULES`] are also known by their id.
+///
+/// # Example
+///
+/// ```
+/// use trimer_core::labels::rows::Rows;
+/// use trimer_core::labels::{
+///     Ballot, Decision, Expected, LabelError, Rule, RuleOptions, Verdict, VoteFormat, Votes,
+///     aggregate_by, formats::votes::LongVotes,
+/// };
+/// use trimer_core::stats::BootstrapOptions;
+///
+/// struct Unanimous;
+///
+/// impl Rule for Unanimous {
+///     fn id(&self) -> &'static str {
+///         "unanimous"
+///     }
+///
+///     fn summary(&self) -> &'static str {
+///         "the class that every annotator chose"
+///     }
+///
+///     fn decide(
+///         &self,
+///         votes: &Votes,
+///         ballots: &[Ballot],
+///         options: &RuleOptions,
+///     ) -> Result<Vec<Decision>, LabelError> {
+///         options.check()?;
+///         let decide = |ballot: &Ballot| {
+///             let counts = ballot.counts(votes.classes.len());
+///             let n = ballot.votes.len() as u32;
+///             Decision {
+///                 verdict: match counts.iter().position(|count| *count == n) {
+///                     Some(class) => Verdict::Accepted(class as u32),
+///                     None => Verdict::Discarded,
+///                 },
+///                 soft: counts.iter().map(|c| f64::from(*c) / f64::from(n)).collect(),
+///             }
+///         };
+///         Ok(ballots.iter().map(decide).collect())
+///     }
+/// }
+///
+/// let table = "id,annotator,label\na,ann,joy\na,bob,joy\nb,ann,joy\nb,bob,anger\n";
+/// let mut rows = Rows::csv(Box::new(table.as_bytes()), "votes.csv".as_ref())?;
+/// let votes = LongVotes.read(&mut rows, &Expected::default())?;
+/// let bootstrap = BootstrapOptions { n_resamples: 0, ..BootstrapOptions::default() };
+/// let found = aggregate_by(&votes, &Unanimous, &RuleOptions::default(), &bootstrap)?;
+/// // classes are sorted: anger, joy
+/// let labels: Vec<_> = found.labels.iter().map(|l| l.multimodal).collect();
+/// assert_eq!(labels, [Some(1), None]);
+/// # Ok::<(), LabelError>(())
+/// ```
 pub trait Rule: Sync {
-    /// Name on the command line.
+    /// Name by which users choose it.
     fn id(&self) -> &'static str;
     /// What it does, in one line.
     fn summary(&self) -> &'static str;
     /// Decides on all ballots of one label column, in their order.
     ///
     /// # Errors
-    /// [`LabelError::Undecidable`] where the votes are not what the rule is made for.
+    /// [`LabelError::Option`] for options out of range, [`LabelError::Undecidable`] where the votes are
+    /// not what the rule is made for.
     fn decide(
         &self,
         votes: &Votes,

@@ -3,7 +3,7 @@
 use super::{ClassificationPrediction, EvaluationOptions, evaluate_classification_seeds};
 use crate::metrics::{MetricError, MetricValue, Metrics};
 
-/// Judges several yes/no labels, for several seeds on the same samples: every label as a decision
+/// Evaluates several yes/no labels, for several seeds on the same samples: every label as a decision
 /// between `no` and `yes`.
 ///
 /// Single numbers (`accuracy`, `weighted_f1`, ...) are means over the labels, without intervals.
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_label_is_judged_alone_and_the_mean_goes_over_labels() {
+    fn each_label_is_evaluated_alone_and_the_mean_goes_over_labels() {
         let truth: [&[bool]; 4] = [
             &[true, false],
             &[true, true],

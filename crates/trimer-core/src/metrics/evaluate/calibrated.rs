@@ -1,4 +1,4 @@
-//! What a calibration did to probabilities, and what is gained by keeping silent, with intervals.
+//! What a calibration did to probabilities, and what is gained by abstaining, with intervals.
 
 use super::{EvaluationOptions, check_options};
 use crate::metrics::{
@@ -16,11 +16,11 @@ pub struct CalibratedSeed<'a> {
     pub before: Probabilities<'a>,
     /// Calibrated.
     pub after: Probabilities<'a>,
-    /// Per wish, which decisions are confident enough to be answered.
+    /// Per accuracy target, which decisions are confident enough to be answered.
     pub answered: &'a [Vec<bool>],
 }
 
-/// A calibration judged. Values are means over seeds.
+/// A calibration evaluated. Values are means over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CalibrationResult {
     /// Samples.
@@ -31,7 +31,7 @@ pub struct CalibrationResult {
     pub values: Metrics,
     /// Accuracy on the most confident share of the decisions.
     pub coverage: Vec<AtCoverage>,
-    /// What answering the confident ones does, one entry per wish.
+    /// What answering the confident ones does, one entry per accuracy target.
     pub abstain: Vec<Abstained>,
 }
 
@@ -74,7 +74,7 @@ struct Prepared {
     /// Decisions from the most to the least confident, calibrated, in groups of equal confidence.
     order: Vec<u32>,
     groups: Vec<std::ops::Range<usize>>,
-    /// The decisions that each wish answers.
+    /// The decisions that are answered for each accuracy target.
     answered: Vec<Vec<u32>>,
 }
 
@@ -103,8 +103,8 @@ impl Prepared {
             let start = groups.last().map_or(0, |r: &std::ops::Range<usize>| r.end);
             groups.push(start..start + group.len());
         }
-        let answered = seed.answered.iter().map(|wish| {
-            let each = wish.iter().zip(0..).filter(|(answered, _)| **answered);
+        let answered = seed.answered.iter().map(|target| {
+            let each = target.iter().zip(0..).filter(|(answered, _)| **answered);
             each.map(|(_, i)| i).collect()
         });
         Self {
@@ -174,13 +174,13 @@ impl Prepared {
     }
 }
 
-/// Judges a calibration on several seeds' probabilities of the same decisions.
+/// Evaluates a calibration on several seeds' probabilities of the same decisions.
 ///
 /// `per_sample` decisions in a row belong to one sample (yes/no labels of an utterance) and are
 /// resampled together. `shares` are the coverages to look at, in 0..=1 and rising.
 ///
 /// # Errors
-/// When there is no seed or no decision, or the seeds do not judge the same number of decisions.
+/// When there is no seed or no decision, or the seeds do not have the same number of decisions.
 pub fn evaluate_calibration(
     seeds: &[CalibratedSeed<'_>],
     per_sample: usize,
@@ -188,34 +188,9 @@ pub fn evaluate_calibration(
     options: &EvaluationOptions,
 ) -> Result<CalibrationResult, MetricError> {
     check_options(seeds.len(), options)?;
-    let (n, wishes) = (seeds[0].before.len(), seeds[0].answered.len());
-    let lengths = seeds.iter().flat_map(|s| {
-        let wishes = s.answered.iter().map(Vec::len);
-        [s.before.len(), s.after.len()].into_iter().chain(wishes)
-    });
-    if let Some(found) = lengths.into_iter().find(|len| *len != n) {
-        return Err(MetricError::Length {
-            what: "probabilities of a seed",
-            found,
-            expected: n,
-        });
-    }
-    if let Some(other) = seeds.iter().find(|s| s.answered.len() != wishes) {
-        return Err(MetricError::Length {
-            what: "wishes of a seed",
-            found: other.answered.len(),
-            expected: wishes,
-        });
-    }
-    if n == 0 || per_sample == 0 || !n.is_multiple_of(per_sample) {
-        return Err(MetricError::Option {
-            what: "decisions",
-            found: n.to_string(),
-            expected: "at least one per sample, the same number for each",
-        });
-    }
+    let (n, targets) = check_seeds(seeds, per_sample)?;
     let prepared: Vec<Prepared> = seeds.iter().map(Prepared::new).collect();
-    let n_values = 7 + 3 + 2 * shares.len() + 2 * wishes;
+    let n_values = 7 + 3 + 2 * shares.len() + 2 * targets;
     let compute = |seed: &Prepared, weights: &[u32], out: &mut [f64]| {
         let weight = |i: usize| f64::from(weights[i / per_sample]);
         let scores = seed.scores(&weight);
@@ -261,13 +236,47 @@ pub fn evaluate_calibration(
     } else {
         vec![[f64::NAN; 2]; n_values]
     };
-    Ok(assemble(n_samples, shares, wishes, &values, &intervals))
+    Ok(assemble(n_samples, shares, targets, &values, &intervals))
+}
+
+/// The number of decisions and of accuracy targets, which must be the same for all seeds.
+fn check_seeds(
+    seeds: &[CalibratedSeed<'_>],
+    per_sample: usize,
+) -> Result<(usize, usize), MetricError> {
+    let (n, targets) = (seeds[0].before.len(), seeds[0].answered.len());
+    let lengths = seeds.iter().flat_map(|s| {
+        let targets = s.answered.iter().map(Vec::len);
+        [s.before.len(), s.after.len()].into_iter().chain(targets)
+    });
+    if let Some(found) = lengths.into_iter().find(|len| *len != n) {
+        return Err(MetricError::Length {
+            what: "probabilities of a seed",
+            found,
+            expected: n,
+        });
+    }
+    if let Some(other) = seeds.iter().find(|s| s.answered.len() != targets) {
+        return Err(MetricError::Length {
+            what: "accuracy targets of a seed",
+            found: other.answered.len(),
+            expected: targets,
+        });
+    }
+    if n == 0 || per_sample == 0 || !n.is_multiple_of(per_sample) {
+        return Err(MetricError::Option {
+            what: "decisions",
+            found: n.to_string(),
+            expected: "at least one per sample, the same number for each",
+        });
+    }
+    Ok((n, targets))
 }
 
 fn assemble(
     n: usize,
     shares: &[f64],
-    wishes: usize,
+    targets: usize,
     values: &[f64],
     intervals: &[[f64; 2]],
 ) -> CalibrationResult {
@@ -293,7 +302,7 @@ fn assemble(
             gain_ci: intervals[gain],
         }
     });
-    let abstain = (0..wishes).map(|i| {
+    let abstain = (0..targets).map(|i| {
         let at = 10 + 2 * shares.len() + 2 * i;
         Abstained {
             coverage: values[at],

@@ -1,26 +1,10 @@
 //! Predictions of classes.
 
 use super::{
-    super::{
-        ConfusionMatrix, MetricError, Metrics, Probabilities,
-        accuracy::{ACCURACY, UAR, accuracy, uar},
-        agreement::{KAPPA, MATTHEWS, kappa, matthews},
-        calibration::{Bins, ECE, N_BINS},
-        f1::{
-            self, F1, Labels, MACRO_F1, MACRO_F1_ALL, MICRO_F1, PRECISION, RECALL, WEIGHTED_F1,
-            macro_f1, micro_f1, weighted_f1,
-        },
-        lfmim::{
-            SIMS_CLASS_ACC2, SIMS_CLASS_ACC3, SIMS_CLASS_F1, are_sims_classes, sims_three, sims_two,
-        },
-        mmsa::{
-            self, CLASS_ACC2_HAS0, CLASS_ACC2_HAS0_F1, CLASS_ACC2_NON0, CLASS_ACC2_NON0_BUG,
-            CLASS_ACC2_NON0_F1,
-        },
-        probability::{BRIER, BRIER_MEAN, LOG_LOSS, arg_max, sample_brier, sample_log_loss},
-        ranking::{Curve, ROC_AUC, TOP2_ACCURACY, TOP3_ACCURACY, Ties, in_top_k},
-    },
-    Binary, EvaluationOptions, Prepared, Sink, check_options, evaluate,
+    super::{MetricError, Metrics},
+    EvaluationOptions, check_options,
+    decisions::Decisions,
+    evaluate,
 };
 
 /// What one seed predicted.
@@ -73,7 +57,7 @@ pub fn evaluate_classification<S: AsRef<str>>(
     evaluate_classification_seeds(truth, &[prediction], classes, options)
 }
 
-/// As [`evaluate_classification`] for several seeds judged on the same samples: values are means
+/// As [`evaluate_classification`] for several seeds evaluated on the same samples: values are means
 /// over seeds, intervals resample the samples for all seeds alike and, unless the options say
 /// otherwise, the seeds.
 ///
@@ -97,7 +81,7 @@ pub fn evaluate_classification_seeds<S: AsRef<str>>(
 /// Checks predictions and makes them ready for resampling.
 pub(super) fn prepare_classification<'a>(
     truth: &'a [u32],
-    seeds: &[ClassificationPrediction<'_>],
+    seeds: &[ClassificationPrediction<'a>],
     classes: &[String],
 ) -> Result<Vec<Decisions<'a>>, MetricError> {
     let use_probabilities = seeds.iter().all(|s| s.probabilities.is_some());
@@ -110,215 +94,18 @@ pub(super) fn prepare_classification<'a>(
         .collect()
 }
 
-/// What one seed decided.
-pub(super) struct Decisions<'a> {
-    n_classes: usize,
-    truth: &'a [u32],
-    /// Index of each sample's cell in the confusion matrix.
-    cells: Vec<u32>,
-    scores: Option<Scores>,
-    are_sims_classes: bool,
-}
-
-/// What is needed of the probabilities.
-struct Scores {
-    log_loss: Vec<f64>,
-    brier: Vec<f64>,
-    /// Bin, confidence and whether the most probable class is the true one.
-    confidence: Vec<(usize, f64, bool)>,
-    in_top2: Vec<bool>,
-    in_top3: Vec<bool>,
-    /// Of each class against the rest.
-    curves: Vec<Curve>,
-    /// Whether positive is more probable than negative, where the classes are three sentiments.
-    is_positive: Option<Vec<bool>>,
-}
-
-/// Whether these are negative, neutral and positive, in this order.
-fn are_sentiments(classes: &[String]) -> bool {
-    classes.len() == 3
-        && classes
-            .iter()
-            .zip(["negative", "neutral", "positive"])
-            .all(|(class, expected)| class.eq_ignore_ascii_case(expected))
-}
-
-impl<'a> Decisions<'a> {
-    fn new(
-        truth: &'a [u32],
-        pred: &[u32],
-        probabilities: Option<&[f64]>,
-        classes: &[String],
-    ) -> Result<Self, MetricError> {
-        let n_classes = classes.len();
-        // checks lengths and classes
-        ConfusionMatrix::new(truth, pred, n_classes)?;
-        let cells = truth
-            .iter()
-            .zip(pred)
-            .map(|(&t, &p)| t * n_classes as u32 + p)
-            .collect();
-        let scores = match probabilities {
-            Some(values) => Some(Scores::new(truth, values, classes)?),
-            None => None,
-        };
-        Ok(Self {
-            n_classes,
-            truth,
-            cells,
-            scores,
-            are_sims_classes: are_sims_classes(classes),
-        })
-    }
-}
-
-impl Scores {
-    fn new(truth: &[u32], values: &[f64], classes: &[String]) -> Result<Self, MetricError> {
-        let n_classes = classes.len();
-        let probabilities = Probabilities::new(truth, values, n_classes)?;
-        let top = |k| {
-            probabilities
-                .rows()
-                .map(|(t, row)| in_top_k(t, row, k, Ties::FirstClass))
-                .collect()
-        };
-        Ok(Self {
-            log_loss: probabilities
-                .rows()
-                .map(|(t, row)| sample_log_loss(t, row))
-                .collect(),
-            brier: probabilities
-                .rows()
-                .map(|(t, row)| sample_brier(t, row))
-                .collect(),
-            confidence: probabilities
-                .rows()
-                .map(|(t, row)| {
-                    let best = arg_max(row);
-                    (Bins::place(row[best], N_BINS), row[best], best == t)
-                })
-                .collect(),
-            in_top2: top(2),
-            in_top3: top(3),
-            curves: (0..n_classes)
-                .map(|class| {
-                    let score = |i: usize| values[i * n_classes + class];
-                    Curve::new(truth.len(), score, |i| truth[i] as usize == class)
-                })
-                .collect(),
-            is_positive: are_sentiments(classes).then(|| {
-                probabilities
-                    .rows()
-                    .map(|(_, row)| mmsa::sign_of(row) > 0)
-                    .collect()
-            }),
-        })
-    }
-}
-
-impl Prepared for Decisions<'_> {
-    fn compute(&self, weights: &[u32], mut sink: &mut dyn Sink) {
-        let mut cells = vec![0u32; self.n_classes * self.n_classes];
-        for (&cell, &weight) in self.cells.iter().zip(weights) {
-            cells[cell as usize] += weight;
-        }
-        let mut matrix = ConfusionMatrix::empty(self.n_classes);
-        matrix.set_cells(cells.into_iter().map(f64::from));
-        of_matrix(&matrix, &mut sink);
-        if let Some(scores) = &self.scores {
-            self.of_scores(scores, weights, &mut sink);
-        }
-        if self.are_sims_classes
-            && let (Some(two), Some(three)) = (sims_two(&matrix), sims_three(&matrix))
-        {
-            sink(&SIMS_CLASS_ACC2, None, accuracy(&two));
-            sink(&SIMS_CLASS_ACC3, None, accuracy(&three));
-            sink(&SIMS_CLASS_F1, None, weighted_f1(&two));
-        }
-        if let Some(is_positive) = self.scores.as_ref().and_then(|s| s.is_positive.as_ref()) {
-            self.of_sentiments(is_positive, weights, &mut sink);
-        }
-    }
-}
-
-fn of_matrix(matrix: &ConfusionMatrix, sink: &mut impl Sink) {
-    sink(&ACCURACY, None, accuracy(matrix));
-    sink(&UAR, None, uar(matrix));
-    sink(&WEIGHTED_F1, None, weighted_f1(matrix));
-    sink(&MACRO_F1, None, macro_f1(matrix, Labels::Occurring));
-    sink(&MACRO_F1_ALL, None, macro_f1(matrix, Labels::All));
-    sink(&MICRO_F1, None, micro_f1(matrix));
-    for (info, of_class) in [
-        (&F1, f1::f1 as fn(&ConfusionMatrix, usize) -> f64),
-        (&PRECISION, f1::precision),
-        (&RECALL, f1::recall),
-    ] {
-        for class in 0..matrix.n_classes() {
-            let value = if matrix.total() > 0.0 {
-                of_class(matrix, class)
-            } else {
-                f64::NAN
-            };
-            sink(info, Some(class), value);
-        }
-    }
-    sink(&MATTHEWS, None, matthews(matrix));
-    sink(&KAPPA, None, kappa(matrix));
-}
-
-impl Decisions<'_> {
-    fn of_scores(&self, scores: &Scores, weights: &[u32], sink: &mut impl Sink) {
-        let (mut log_loss, mut brier, mut top2, mut top3) = (0.0, 0.0, 0u32, 0u32);
-        let mut bins = Bins::new(N_BINS);
-        for (i, &weight) in weights.iter().enumerate() {
-            let (bin, confidence, right) = scores.confidence[i];
-            bins.add(bin, confidence, right, f64::from(weight));
-            log_loss += f64::from(weight) * scores.log_loss[i];
-            brier += f64::from(weight) * scores.brier[i];
-            top2 += weight * u32::from(scores.in_top2[i]);
-            top3 += weight * u32::from(scores.in_top3[i]);
-        }
-        let n = self.truth.len() as f64;
-        sink(&LOG_LOSS, None, log_loss / n);
-        sink(&BRIER, None, brier / n);
-        sink(&BRIER_MEAN, None, brier / n / self.n_classes as f64);
-        sink(&ECE, None, bins.ece());
-        if self.n_classes > 2 {
-            sink(&TOP2_ACCURACY, None, f64::from(top2) / n);
-        }
-        if self.n_classes > 3 {
-            sink(&TOP3_ACCURACY, None, f64::from(top3) / n);
-        }
-        let areas = scores
-            .curves
-            .iter()
-            .map(|curve| curve.area(|i| f64::from(weights[i])));
-        let area: f64 = areas.sum();
-        sink(&ROC_AUC, None, area / self.n_classes as f64);
-    }
-
-    fn of_sentiments(&self, is_positive: &[bool], weights: &[u32], sink: &mut impl Sink) {
-        let (mut has0, mut non0) = (Binary::default(), Binary::default());
-        for ((&truth, &pred), &weight) in self.truth.iter().zip(is_positive).zip(weights) {
-            has0.add(truth > 1, pred, f64::from(weight));
-            if truth != 1 {
-                non0.add(truth > 1, pred, f64::from(weight));
-            }
-        }
-        let (has0, non0) = (has0.matrix(), non0.matrix());
-        sink(&CLASS_ACC2_HAS0, None, accuracy(&has0));
-        sink(&CLASS_ACC2_HAS0_F1, None, weighted_f1(&has0));
-        sink(&CLASS_ACC2_NON0, None, accuracy(&non0));
-        sink(&CLASS_ACC2_NON0_F1, None, weighted_f1(&non0));
-        // the published script compares positives under two different numbers
-        sink(&CLASS_ACC2_NON0_BUG, None, non0.get(0, 0) / non0.total());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{MetricValue, metric_info, probability, ranking};
+    use crate::metrics::{
+        ConfusionMatrix, MetricValue, Probabilities,
+        accuracy::{accuracy, uar},
+        agreement::{kappa, matthews},
+        calibration::N_BINS,
+        f1::{self, weighted_f1},
+        metric_info, mmsa, probability,
+        ranking::{self, Ties},
+    };
     use proptest::prelude::*;
 
     const CLASSES: [&str; 4] = ["anger", "joy", "neutral", "sadness"];

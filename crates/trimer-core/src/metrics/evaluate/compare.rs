@@ -1,7 +1,7 @@
 //! Whether one system is better than another on the same samples, by any metric of an evaluation.
 
 use super::{
-    super::{MetricError, metric_info},
+    super::{MetricError, MetricInfo, metric_info},
     ClassificationPrediction, EvaluationOptions, Prepared, check_options,
     classification::prepare_classification,
     regression::prepare_regression,
@@ -87,11 +87,8 @@ fn compare<P: Prepared>(
 /// The value of one metric; `None` where it is not among those that apply or has one per class.
 fn value_of<P: Prepared>(seed: &P, metric: &str, weights: &[u32]) -> Option<f64> {
     let mut found = None;
-    seed.compute(weights, &mut |info, class, value| {
-        if info.id == metric && class.is_none() {
-            found = Some(value);
-        }
-    });
+    let wanted = |info: &MetricInfo| info.id == metric && !info.per_class;
+    seed.compute(wanted, weights, |_, _, value| found = Some(value));
     found
 }
 

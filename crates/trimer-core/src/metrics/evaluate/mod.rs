@@ -4,6 +4,8 @@ mod binary;
 mod calibrated;
 mod classification;
 mod compare;
+mod decisions;
+mod estimates;
 mod regression;
 
 pub use binary::evaluate_binary_seeds;
@@ -14,6 +16,9 @@ pub use classification::{
     ClassificationPrediction, evaluate_classification, evaluate_classification_seeds,
 };
 pub use compare::{compare_classification, compare_regression};
+pub use decisions::DecisionDraw;
+pub use estimates::ScoreDraw;
+pub(crate) use estimates::score_values;
 pub use regression::{evaluate_regression, evaluate_regression_seeds};
 
 use super::{MetricError, MetricInfo, MetricValue, Metrics};
@@ -45,8 +50,9 @@ impl<F: FnMut(&'static MetricInfo, Option<usize>, f64)> Sink for F {}
 
 /// The predictions of one seed, made ready so that every draw of samples is cheap.
 trait Prepared: Sync {
-    /// Hands all metrics to `sink` for samples that were drawn `weights` times.
-    fn compute(&self, weights: &[u32], sink: &mut dyn Sink);
+    /// Hands the wanted ones of [`METRICS`](super::METRICS) to `sink`, as far as they apply, for samples
+    /// that were drawn `weights` times.
+    fn compute(&self, wanted: impl Fn(&MetricInfo) -> bool, weights: &[u32], sink: impl Sink);
 }
 
 /// Means over seeds and their intervals.
@@ -60,25 +66,33 @@ fn evaluate<P: Prepared>(
     let once = vec![1; n_samples];
     for (i, seed) in seeds.iter().enumerate() {
         let mut slot = 0;
-        seed.compute(&once, &mut |info, class, value| {
-            let share = value / seeds.len() as f64;
-            if i == 0 {
-                slots.push((info, class, share));
-            } else if let Some(known) = slots.get_mut(slot) {
-                known.2 += share;
-            }
-            slot += 1;
-        });
+        seed.compute(
+            |_| true,
+            &once,
+            |info, class, value| {
+                let share = value / seeds.len() as f64;
+                if i == 0 {
+                    slots.push((info, class, share));
+                } else if let Some(known) = slots.get_mut(slot) {
+                    known.2 += share;
+                }
+                slot += 1;
+            },
+        );
     }
     let intervals = (options.n_resamples > 0).then(|| {
         bootstrap_many(n_samples, seeds.len(), slots.len(), options, |draw, out| {
             out.fill(0.0);
             for &seed in draw.seeds {
                 let mut slot = 0;
-                seeds[seed].compute(draw.weights, &mut |_, _, value| {
-                    out[slot] += value / draw.seeds.len() as f64;
-                    slot += 1;
-                });
+                seeds[seed].compute(
+                    |_| true,
+                    draw.weights,
+                    |_, _, value| {
+                        out[slot] += value / draw.seeds.len() as f64;
+                        slot += 1;
+                    },
+                );
             }
         })
     });

@@ -167,7 +167,7 @@ pub(super) fn flatten(x: Tensor<3>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
 
     #[test]
     fn rows_come_back_to_their_places() {

@@ -168,7 +168,7 @@ fn with_unit_diagonal(cosine: Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::Device;
 
     #[test]

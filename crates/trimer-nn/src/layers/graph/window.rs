@@ -89,7 +89,7 @@ impl WindowEdges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
 
     #[test]
     fn edges_stay_in_their_window_and_conversation() {

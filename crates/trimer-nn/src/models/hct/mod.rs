@@ -22,26 +22,28 @@ pub use graph::Fusion;
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, ReadLimits, Task, TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::{NnError, Result};
 use crate::layers::{
     Conv1d, CrossmodalConfig, CrossmodalEncoder, Initializer, ResidualHead, dropout, last_step,
 };
+use crate::params::to_vec;
 use crate::recorder::Recorder;
-use crate::weights::to_vec;
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
-use trimer_core::{HeadMap, Modality, ModalityMap};
+use trimer_core::{HeadMap, Modality};
 
 static DMG: ModelInfo = ModelInfo {
     id: "hct_dmg",
     title: "Hierarchical Crossmodal Transformer with Dynamic Modality Gating",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Wang et al., Incongruity-Aware Hierarchical Crossmodal Transformer with Dynamic Modality Gating, arXiv 2305.13583 (v3, v4), 2023",
     reconstruction: true,
     presets: &["reconstructed"],
@@ -51,9 +53,9 @@ static DMG: ModelInfo = ModelInfo {
 static MG: ModelInfo = ModelInfo {
     id: "hct_mg",
     title: "Hierarchical Crossmodal Transformer with Modality Gating",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Wang et al., Cross-Attention is Not Enough: Incongruity-Aware Multimodal Sentiment Analysis and Emotion Recognition, arXiv 2305.13583 (v1, v2), 2023",
     reconstruction: true,
     presets: &["reconstructed"],
@@ -226,8 +228,8 @@ impl<const DYNAMIC: bool> ModelConfigOf for HctConfig<DYNAMIC> {
         }
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
-        super::mult::MultConfig::official().default_input()
+    fn read_limits(&self) -> ReadLimits {
+        super::mult::MultConfig::official().read_limits()
     }
 
     /// With the longest modality as the primary one: which it is, is not known beforehand.
@@ -385,10 +387,6 @@ impl Hct {
 }
 
 impl FusionModel for Hct {
-    fn info(&self) -> &'static ModelInfo {
-        self.info
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let weights = softmax(self.gate.val(), 0);
         let streams: Vec<_> = self
@@ -422,8 +420,9 @@ impl FusionModel for Hct {
 mod tests {
     use super::Modality::{Audio, Text, Vision};
     use super::*;
-    use crate::weights::{map_parameters, parameter_count};
+    use crate::params::{map_parameters, parameter_count};
     use burn::tensor::Device;
+    use trimer_core::ModalityMap;
 
     fn input(dims: [usize; 3]) -> InputSpec {
         InputSpec {

@@ -10,8 +10,8 @@ pub(super) use heads::SquaredNorm;
 pub use heads::{HeadsConfig, L2Config, UnimodalHeads};
 pub use low_rank::LowRankFusion;
 
-use super::{Owner, Task};
-use crate::batch::{Batch, InputSpec, Sampling, Sequence};
+use super::{Owner, ReadLimits, Task};
+use crate::batch::{Batch, InputSpec, Sequence};
 use crate::config::check_range;
 use crate::error::{NnError, Result};
 use crate::layers::{
@@ -119,13 +119,16 @@ pub(super) fn check_dropout(key: &str, p: f64) -> Result<()> {
 }
 
 /// Frames that the models read at most: nothing is cut in MMSA, so long enough for its corpora.
-pub(super) fn default_input() -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+pub(super) fn read_limits() -> ReadLimits {
     let lengths = ModalityMap {
         text: 100,
         audio: 512,
         vision: 512,
     };
-    (lengths, ModalityMap::default())
+    ReadLimits {
+        lengths,
+        sampling: ModalityMap::default(),
+    }
 }
 
 /// The sub-network of audio and vision: norm, dropout and three layers with ReLU.
@@ -204,7 +207,7 @@ impl Subnets {
         }
     }
 
-    /// Whether no output hangs on what lies under the pad mask.
+    /// Whether no output depends on what lies under the pad mask.
     pub(super) const fn masks_padding(&self) -> bool {
         self.cfg.mask_padding
     }
@@ -382,7 +385,7 @@ pub(super) fn is_unused_key(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::to_vec;
+    use crate::params::to_vec;
     use burn::tensor::{Device, TensorData};
 
     #[test]

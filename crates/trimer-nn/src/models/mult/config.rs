@@ -3,9 +3,9 @@
 use super::super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of,
 };
-use super::super::{ModelConfigOf, ModelInfo, Task};
+use super::super::{ModelConfigOf, ModelInfo, ReadLimits, Task};
 use super::{INFO, Mult};
-use crate::batch::{InputSpec, Sampling};
+use crate::batch::InputSpec;
 use crate::error::{NnError, Result};
 use crate::layers::{CrossmodalConfig, CrossmodalEncoder, Initializer, ResidualHead};
 use serde::{Deserialize, Serialize};
@@ -155,8 +155,8 @@ impl MultConfig {
 
     /// The modalities that are reinforced, in the order text, audio, vision.
     pub(super) fn chosen_targets(&self, input: &InputSpec) -> Vec<Modality> {
-        let wished = |m: &Modality| self.targets.is_empty() || self.targets.contains(m);
-        input.modalities().iter().filter(wished).collect()
+        let is_target = |m: &Modality| self.targets.is_empty() || self.targets.contains(m);
+        input.modalities().iter().filter(is_target).collect()
     }
 
     /// Steps of a projected sequence.
@@ -266,13 +266,16 @@ impl ModelConfigOf for MultConfig {
         Ok(())
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+    fn read_limits(&self) -> ReadLimits {
         let lengths = ModalityMap {
             text: 50,
             audio: 375,
             vision: 500,
         };
-        (lengths, ModalityMap::default())
+        ReadLimits {
+            lengths,
+            sampling: ModalityMap::default(),
+        }
     }
 
     fn forward_flops(&self, input: &InputSpec, task: Task) -> f64 {

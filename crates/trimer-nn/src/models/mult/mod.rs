@@ -20,7 +20,10 @@ mod config;
 pub use config::MultConfig;
 
 use super::checks::sequence;
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Owner, Task};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, ReferenceNames, Task,
+    TaskKind,
+};
 use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{
@@ -34,9 +37,9 @@ use trimer_core::{HeadMap, Modality, ModalityMap};
 static INFO: ModelInfo = ModelInfo {
     id: "mult",
     title: "Multimodal Transformer",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Tsai et al., Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019",
     reconstruction: false,
     presets: &[
@@ -204,10 +207,6 @@ impl Mult {
 }
 
 impl FusionModel for Mult {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut streams = ModalityMap::<Option<Stream>>::default();
         for &modality in &self.reads {
@@ -233,7 +232,13 @@ impl FusionModel for Mult {
         }
     }
 
-    fn state_key(&self, path: &str) -> String {
+    fn reference(&self) -> &dyn ReferenceNames {
+        self
+    }
+}
+
+impl ReferenceNames for Mult {
+    fn key(&self, path: &str) -> String {
         let named = |m: Modality| match m {
             Modality::Text => 'l',
             Modality::Audio => 'a',
@@ -268,7 +273,7 @@ impl FusionModel for Mult {
 
     /// Version tags, the tag of the positional table, projections of inputs that have the model's
     /// width, and the memory encoders of modalities that are no target.
-    fn is_unused_key(&self, key: &str) -> bool {
+    fn is_unused(&self, key: &str) -> bool {
         let letters = [
             (Modality::Text, 'l'),
             (Modality::Audio, 'a'),
@@ -316,7 +321,7 @@ mod tests {
         assert_eq!(model.branches.len(), 2);
         assert_eq!(model.head.proj1.weight.dims(), [60, 60]);
         assert_eq!(
-            model.state_key("branches.1.cross.0.layers.2.fc1.bias"),
+            model.key("branches.1.cross.0.layers.2.fc1.bias"),
             "trans_v_with_a.layers.2.fc1.bias"
         );
     }

@@ -23,8 +23,11 @@ pub use unit::{PmrLayer, ReinforcementUnit};
 use super::checks::{
     check_heads, check_probabilities, check_sizes, check_two_modalities, dim_of, sequence,
 };
-use super::{FusionModel, ModelConfigOf, ModelInfo, ModelOutput, Task};
-use crate::batch::{Batch, InputSpec, Sampling};
+use super::{
+    FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Properties, ReadLimits, Task,
+    TaskKind,
+};
+use crate::batch::{Batch, InputSpec};
 use crate::error::Result;
 use crate::layers::{
     Conv1d, CrossmodalConfig, CrossmodalEncoder, Initializer, Mlp, PositionPooling, ResidualHead,
@@ -34,14 +37,14 @@ use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 use serde::{Deserialize, Serialize};
-use trimer_core::{Head, HeadMap, Modality, ModalityMap};
+use trimer_core::{Head, HeadMap, Modality};
 
 static INFO: ModelInfo = ModelInfo {
     id: "pmr",
     title: "Progressive Modality Reinforcement",
-    level: "utterance",
-    modalities: &["text", "audio", "vision"],
-    tasks: &["classification", "regression", "binary"],
+    level: Level::Utterance,
+    modalities: &Modality::ALL,
+    tasks: &TaskKind::ALL,
     citation: "Lv et al., Progressive Modality Reinforcement for Human Multimodal Emotion Recognition from Unaligned Multimodal Sequences, CVPR 2021",
     reconstruction: true,
     presets: &["mult_frame", "unimodal_labels"],
@@ -64,7 +67,7 @@ pub enum Scoring {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readout {
-    /// A self-attention encoder per modality, last steps side by side, MulT's output layers.
+    /// A self-attention encoder per modality, last steps concatenated, MulT's output layers.
     Memory,
     /// One encoder over the hub and all modalities in a row, its last step, MulT's output layers.
     Joint,
@@ -182,10 +185,10 @@ impl ModelConfigOf for PmrConfig {
         check_two_modalities("pmr", input)
     }
 
-    fn default_input(&self) -> (ModalityMap<usize>, ModalityMap<Sampling>) {
+    fn read_limits(&self) -> ReadLimits {
         match self.readout {
-            Readout::Pooled => super::lfmim::LfmimConfig::paper().default_input(),
-            Readout::Memory | Readout::Joint => super::mult::MultConfig::official().default_input(),
+            Readout::Pooled => super::lfmim::LfmimConfig::paper().read_limits(),
+            Readout::Memory | Readout::Joint => super::mult::MultConfig::official().read_limits(),
         }
     }
 
@@ -364,21 +367,6 @@ impl Pmr {
 }
 
 impl FusionModel for Pmr {
-    fn info(&self) -> &'static ModelInfo {
-        &INFO
-    }
-
-    /// Only the modalities' own sequences are read at the end, so nobody hears what the last layer
-    /// tells the hub.
-    fn is_idle(&self, path: &str) -> bool {
-        const TO_HUB: [&str; 4] = ["to_hub.", "trust.", "norm_hub.", "ff_hub."];
-        let last = format!("layers.{}.", self.cfg.n_layers - 1);
-        self.cfg.readout == Readout::Memory
-            && path
-                .strip_prefix(&last)
-                .is_some_and(|rest| TO_HUB.iter().any(|part| rest.starts_with(part)))
-    }
-
     fn forward(&self, batch: &Batch, rec: &mut Recorder) -> ModelOutput {
         let mut states: Vec<_> = self
             .reads
@@ -421,12 +409,29 @@ impl FusionModel for Pmr {
             aux_losses: Vec::new(),
         }
     }
+
+    fn properties(&self) -> &dyn Properties {
+        self
+    }
+}
+
+impl Properties for Pmr {
+    /// Only the modalities' own sequences are read at the end, so nobody hears what the last layer
+    /// tells the hub.
+    fn is_idle(&self, path: &str) -> bool {
+        const TO_HUB: [&str; 4] = ["to_hub.", "trust.", "norm_hub.", "ff_hub."];
+        let last = format!("layers.{}.", self.cfg.n_layers - 1);
+        self.cfg.readout == Readout::Memory
+            && path
+                .strip_prefix(&last)
+                .is_some_and(|rest| TO_HUB.iter().any(|part| rest.starts_with(part)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::parameter_count;
+    use crate::params::parameter_count;
     use burn::tensor::Device;
 
     #[test]

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::error::nearest;
-use trimer_nn::train::RunDir;
-use trimer_report::embed::TSNE_MAX;
+use trimer_core::stats::embed::TSNE_MAX;
 use trimer_report::{Block, Callout, Column, Report, Section, Table};
+use trimer_train::RunDir;
 
 /// A run of a report, the corpus that it is evaluated on, and what it is called on the page.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub fn check_run(run: &RunDir, corpus: &Corpus, split: Split) -> Result<()> {
 /// When a run cannot be evaluated, or an option is out of range.
 ///
 /// ```no_run
-/// use trimer_nn::train::RunDir;
+/// use trimer_train::RunDir;
 /// use trimer_study::Unwatched;
 /// use trimer_study::report::run::{ReportOptions, ReportedRun, report};
 ///

@@ -4,7 +4,7 @@
 use super::evaluated::EvaluatedRun;
 use trimer_core::Head;
 use trimer_nn::Task;
-use trimer_nn::predict::Predictions;
+use trimer_train::predict::Predictions;
 
 /// Decisions of all heads of one seed about the multimodal label.
 pub(super) struct Decisions {

@@ -9,10 +9,10 @@ use trimer_core::metrics::{EvaluationOptions, Metrics};
 use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::calibrate::Calibration;
-use trimer_nn::predict::{Predictions, labelled_rows_of_any};
-use trimer_nn::train::RunDir;
-use trimer_nn::train::run::Protocol;
+use trimer_train::RunDir;
+use trimer_train::calibrate::Calibration;
+use trimer_train::run::Protocol;
+use trimer_train::{data::labelled_rows_of_any, predict::Predictions};
 
 /// A run that is evaluated on a split of a corpus.
 #[derive(Debug)]

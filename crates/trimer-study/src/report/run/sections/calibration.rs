@@ -10,10 +10,10 @@ use trimer_core::metrics::Probabilities;
 use trimer_core::metrics::calibration::{coverage_curve, ece, reliability, softmax};
 use trimer_core::metrics::probability::{brier, log_loss};
 use trimer_nn::Task;
-use trimer_nn::predict::Predictions;
 use trimer_report::{
     Block, Callout, Cell, Column, LineChart, ReliabilityBar, ReliabilityDiagram, Series, Table,
 };
+use trimer_train::predict::Predictions;
 
 pub(super) const INFO: SectionInfo = SectionInfo {
     id: "calibration",

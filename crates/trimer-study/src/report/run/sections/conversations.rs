@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use trimer_core::metrics::ConfusionMatrix;
 use trimer_core::metrics::f1::weighted_f1;
 use trimer_core::stats::{mean, quantile, wilson};
-use trimer_nn::{Task, conversation};
+use trimer_nn::Task;
 use trimer_report::{Block, Cell, Column, LineChart, Series, Table};
+use trimer_train::data::conversation;
 
 pub(super) const INFO: SectionInfo = SectionInfo {
     id: "conversations",

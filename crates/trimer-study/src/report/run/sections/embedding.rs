@@ -7,8 +7,9 @@ use crate::report::run::part::{Part, SectionInfo};
 use serde_json::{Map, Value, json};
 use trimer_core::Head;
 use trimer_core::corpus::Utterance;
+use trimer_core::random::{GOLDEN_GAMMA, finalise};
+use trimer_core::stats::embed::{TSNE_MIN, pca, tsne};
 use trimer_nn::Task;
-use trimer_report::embed::{TSNE_MIN, pca, tsne};
 use trimer_report::{Block, ScatterPlot, ScatterPoint};
 
 pub(super) const INFO: SectionInfo = SectionInfo {
@@ -176,12 +177,7 @@ fn chosen(n: usize, options: &ReportOptions) -> Vec<usize> {
         return (0..n).collect();
     }
     // the smallest of hashes that follow from seed and place
-    let hash = |i: usize| {
-        let mut z = options.seed ^ (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
+    let hash = |i: usize| finalise(options.seed ^ (i as u64).wrapping_mul(GOLDEN_GAMMA));
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by_key(|i| (hash(*i), *i));
     order.truncate(options.points);

@@ -1,19 +1,18 @@
 //! What balanced the modalities in training: gradient shares and coefficients, where the log has them.
 //!
-//! Plug-ins write what they like into the lines of the log, next to what the trainer writes. Whatever
-//! there is a number for in every epoch becomes a curve; numbers that are named by modality share a
-//! chart.
+//! Every quantity that a plug-in noted becomes a chart with a curve per modality.
 
 use crate::error::Result;
 use crate::report::run::evaluated::EvaluatedRun;
 use crate::report::run::options::ReportOptions;
 use crate::report::run::part::{Part, SectionInfo};
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use serde_json::{Map, json};
+use std::collections::BTreeMap;
 use trimer_core::Head;
 use trimer_core::stats::mean;
 use trimer_report::{Block, LineChart, Series};
+use trimer_train::EpochReport;
+use trimer_train::trainer::LOG;
 
 pub(super) const INFO: SectionInfo = SectionInfo {
     id: "plugins",
@@ -22,32 +21,22 @@ pub(super) const INFO: SectionInfo = SectionInfo {
     make,
 };
 
-/// Keys of a log line that the trainer writes itself.
-const OF_TRAINER: &[&str] = &[
-    "epoch",
-    "global_step",
-    "lr",
-    "train_loss",
-    "train_losses",
-    "valid",
-    "test",
-    "selector",
-    "is_best",
-    "wall_time",
-    "samples_per_s",
-];
-
 /// More charts than this are left out.
 const MOST_CHARTS: usize = 12;
 
 /// Values by chart, line and epoch; several seeds lie in one list.
-type Curves = BTreeMap<String, BTreeMap<String, BTreeMap<u64, Vec<f64>>>>;
+type Curves = BTreeMap<String, BTreeMap<String, BTreeMap<usize, Vec<f64>>>>;
 
-#[expect(clippy::unnecessary_wraps, reason = "sections that compute can fail")]
 fn make(run: &EvaluatedRun<'_>, _: &ReportOptions) -> Result<Part> {
     let mut curves = Curves::new();
     for &seed in &run.run.config.seeds {
-        read(&run.run.seed_dir(seed).join("log.jsonl"), &mut curves);
+        // a log that is not there was told of where the training is shown
+        if run.run.seed_dir(seed).join(LOG).exists() {
+            run.run
+                .log(seed)?
+                .iter()
+                .for_each(|report| collect(report, &mut curves));
+        }
     }
     curves.retain(|_, lines| !lines.is_empty());
     if curves.is_empty() {
@@ -93,101 +82,49 @@ fn in_order<T>(lines: &BTreeMap<String, T>) -> Vec<String> {
     known.into_iter().chain(others).collect()
 }
 
-fn read(log: &Path, curves: &mut Curves) {
-    // a log that cannot be read was told of where the training is shown
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    for line in text.lines() {
-        let Ok(Value::Object(line)) = serde_json::from_str(line) else {
-            continue;
-        };
-        let Some(epoch) = line.get("epoch").and_then(Value::as_u64) else {
-            continue;
-        };
-        for (key, value) in &line {
-            match value {
-                // by plug-in, quantity and modality
-                Value::Object(plugins) if key == "plugins" => {
-                    for (name, value) in plugins {
-                        collect(name, value, epoch, curves);
-                    }
-                }
-                _ if OF_TRAINER.contains(&key.as_str()) => {}
-                _ => collect(key, value, epoch, curves),
+/// Adds what plug-ins noted in an epoch; the rest of the line is the trainer's and the model's own.
+fn collect(report: &EpochReport, curves: &mut Curves) {
+    for (plugin, quantities) in &report.plugins {
+        for (quantity, values) in quantities {
+            let lines = curves.entry(format!("{plugin}: {quantity}")).or_default();
+            for (who, value) in values.iter().filter(|(_, value)| value.is_finite()) {
+                let epochs = lines.entry(who.clone()).or_default();
+                epochs.entry(report.epoch).or_default().push(*value);
             }
         }
-    }
-}
-
-fn collect(path: &str, value: &Value, epoch: u64, curves: &mut Curves) {
-    let mut add = |chart: &str, line: &str, value: f64| {
-        let lines = curves.entry(chart.to_owned()).or_default();
-        let epochs = lines.entry(line.to_owned()).or_default();
-        epochs.entry(epoch).or_default().push(value);
-    };
-    match value {
-        Value::Number(n) => {
-            if let Some(n) = n.as_f64().filter(|n| n.is_finite()) {
-                add(path, "value", n);
-            }
-        }
-        Value::Object(map) => {
-            let names: BTreeSet<&str> = Head::ALL
-                .iter()
-                .map(|h| h.as_str())
-                .chain(["shared"])
-                .collect();
-            let is_by_modality = map
-                .iter()
-                .all(|(k, v)| names.contains(k.as_str()) && (v.is_number() || v.is_null()));
-            for (key, value) in map {
-                match value.as_f64() {
-                    Some(n) if is_by_modality => add(path, key, n),
-                    _ => {}
-                }
-            }
-            if !is_by_modality {
-                for (key, value) in map {
-                    collect(&format!("{path}: {key}"), value, epoch, curves);
-                }
-            }
-        }
-        Value::Array(list) => {
-            for (i, value) in list.iter().enumerate() {
-                // lists of objects with a name are maps in disguise
-                let name = value.get("name").or_else(|| value.get("id"));
-                let name = name
-                    .and_then(Value::as_str)
-                    .map_or_else(|| i.to_string(), str::to_owned);
-                collect(&format!("{path}: {name}"), value, epoch, curves);
-            }
-        }
-        _ => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
-    fn whatever_a_plug_in_logs_becomes_curves() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log.jsonl");
-        std::fs::write(
-            &log,
-            "{\"epoch\":1,\"lr\":0.1,\"valid\":{\"text\":1},\"plugins\":{\"ogm_ge\":{\"coefficient\":\
-             {\"text\":0.5,\"audio\":1.0},\"alpha\":0.3}}}\nnot json\n{\"epoch\":2,\"plugins\":\
-             {\"ogm_ge\":{\"coefficient\":{\"text\":0.7,\"audio\":null}}}}\n",
-        )
-        .unwrap();
+    fn what_plugins_note_becomes_curves_and_nothing_else_does() {
+        let epoch = |epoch: usize, plugins: Value| -> EpochReport {
+            let line = json!({
+                "epoch": epoch, "global_step": 4, "lr": 0.1, "train_loss": 1.0,
+                "train_losses": {"text": 1.0}, "aux_losses": {"reconstruction": 0.5, "text": 0.25},
+                "valid": {"text": {"accuracy": 0.5}}, "selector": 0.5, "is_best": true,
+                "wall_time": 0.0, "samples_per_s": 1.0, "plugins": plugins,
+            });
+            serde_json::from_value(line).unwrap()
+        };
         let mut curves = Curves::new();
-        read(&log, &mut curves);
+        collect(&epoch(1, json!({})), &mut curves);
+        assert!(curves.is_empty(), "{curves:?}");
+        let noted = json!({"ogm_ge": {"coefficient": {"text": 0.5, "audio": 1.0}, "alpha": {"shared": 0.3}}});
+        collect(&epoch(1, noted), &mut curves);
+        collect(
+            &epoch(2, json!({"ogm_ge": {"coefficient": {"text": 0.7}}})),
+            &mut curves,
+        );
         let charts: Vec<&str> = curves.keys().map(String::as_str).collect();
         assert_eq!(charts, ["ogm_ge: alpha", "ogm_ge: coefficient"]);
         let coefficient = &curves["ogm_ge: coefficient"];
         assert_eq!(in_order(coefficient), ["text", "audio"]);
         assert_eq!(coefficient["text"][&2], [0.7]);
         assert_eq!(coefficient["audio"].len(), 1);
-        read(&dir.path().join("none"), &mut curves);
     }
 }

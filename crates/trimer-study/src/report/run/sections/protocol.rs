@@ -5,8 +5,8 @@ use crate::report::run::evaluated::EvaluatedRun;
 use crate::report::run::options::ReportOptions;
 use crate::report::run::part::{Part, SectionInfo};
 use serde_json::json;
-use trimer_nn::train::run::Protocol;
 use trimer_report::{Block, Callout, Cell, Column, Table};
+use trimer_train::run::Protocol;
 
 pub(super) const INFO: SectionInfo = SectionInfo {
     id: "protocol",

@@ -7,8 +7,8 @@ use crate::report::run::part::{Part, SectionInfo};
 use serde_json::json;
 use trimer_core::Head;
 use trimer_core::stats::mean;
-use trimer_nn::train::EpochReport;
 use trimer_report::{Block, LineChart, Series};
+use trimer_train::EpochReport;
 
 pub(super) const INFO: SectionInfo = SectionInfo {
     id: "training",
