@@ -12,12 +12,12 @@ fn recurrences_of_speakers() {
         let batch = 2;
         let rows = batch * time;
         // Two speakers in no fixed order; every turn knows the last of its own speaker.
-        let speaker = |i: usize| usize::from(i * i % 3 == 1);
+        let who = |i: usize| usize::from(i * i % 3 == 1);
         let before: Vec<Option<usize>> = (0..rows)
             .map(|i| {
                 (0..i % time)
                     .rev()
-                    .find(|&j| speaker(j) == speaker(i % time))
+                    .find(|&j| who(j) == who(i % time))
             })
             .collect();
         check(
