@@ -34,6 +34,7 @@ pub mod observer;
 pub mod predict;
 pub mod recipe;
 pub mod report;
+pub mod representations;
 pub mod robustness;
 pub mod text;
 pub mod tune;

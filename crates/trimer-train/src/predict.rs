@@ -74,7 +74,7 @@ impl Predictions {
 
     /// The predictions of some rows, in their order. Of several about one row, the first counts:
     /// among growing parts of a conversation, it is the one in which nothing follows the row.
-    pub(crate) fn at_rows(self, rows: &[usize]) -> Self {
+    pub fn at_rows(self, rows: &[usize]) -> Self {
         if self.indices == rows {
             return self;
         }
@@ -153,7 +153,7 @@ pub fn predict_windows<M: FusionModel>(
 }
 
 /// As [`predict_with`] over given batches; of each batch all rows are evaluated.
-pub(crate) fn predict_batches<M: FusionModel>(
+pub fn predict_batches<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
     batches: &[Vec<usize>],

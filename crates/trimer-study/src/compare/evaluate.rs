@@ -1,7 +1,9 @@
 //! From trained runs to the numbers of a comparison.
 
 use super::options::{CompareOptions, SystemRuns};
+use super::pooled::Pooled;
 use super::report::{ComparisonReport, PairedTest, Selection, SystemReport};
+use crate::bench::latency_ms;
 use crate::error::{Result, StudyError};
 use std::collections::{BTreeMap, BTreeSet};
 use trimer_core::corpus::{Corpus, Split};
@@ -10,8 +12,6 @@ use trimer_core::stats::{BootstrapOptions, holm, mean};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_nn::weights::parameter_count;
-use trimer_train::bench::latency_ms;
-use trimer_train::compare::Pooled;
 use trimer_train::config::{Select, parts};
 use trimer_train::{FitOn, RunConfig, RunDir, SelectOn};
 

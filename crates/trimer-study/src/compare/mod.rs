@@ -8,6 +8,7 @@ mod evaluate;
 mod formats;
 mod options;
 mod page;
+mod pooled;
 mod published;
 mod report;
 mod runs;
@@ -18,6 +19,7 @@ mod write;
 
 pub use comparison::Comparison;
 pub use options::CompareOptions;
+pub use pooled::Pooled;
 pub use published::Published;
 pub use report::{ComparisonReport, PairedTest, Selection, SystemReport};
 pub use runs::compare_runs;

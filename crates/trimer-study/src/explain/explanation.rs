@@ -1,5 +1,6 @@
 //! Explanations of a run's answers, and what is told about each.
 
+use super::contributions::{self, Explanation, Explanations, ReadOptions};
 use crate::error::{Result, StudyError};
 use crate::predict::seed_of;
 use std::path::Path;
@@ -9,7 +10,6 @@ use trimer_core::metrics::probability::arg_max;
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
-use trimer_train::explain::{ExplainOptions as NnOptions, Explanation, Explanations};
 
 /// How rows of a corpus are explained.
 #[derive(Debug, Clone)]
@@ -76,11 +76,11 @@ pub fn explain<'a>(
     } else {
         run.calibration(seed)?
     };
-    let of_run = NnOptions {
+    let of_run = ReadOptions {
         calibration: calibration.as_ref(),
         online: options.online,
     };
-    let found = run.explain(seed, corpus, rows, &options.device, &of_run)?;
+    let found = contributions::explain(run, seed, corpus, rows, &options.device, &of_run)?;
     Ok(ExplanationReport {
         found,
         run,

@@ -1,10 +1,10 @@
 //! Explanations as JSON.
 
 use super::ExplanationReport;
+use super::contributions::{Explanation, frames};
 use crate::words::answer_json;
 use serde_json::{Map, Value, json};
 use trimer_nn::Task;
-use trimer_train::explain::Explanation;
 
 impl ExplanationReport<'_> {
     fn answer(&self, row: &[f64]) -> Value {
@@ -72,7 +72,7 @@ impl ExplanationReport<'_> {
         if e.attention.is_empty() {
             return Value::Null;
         }
-        let frames = self.run.frames(self.corpus, e.row);
+        let frames = frames(self.run, self.corpus, e.row);
         let of_frames = frames.iter().filter_map(|(m, f)| {
             let f = f.as_ref()?;
             let seconds = f

@@ -1,6 +1,7 @@
 //! Explanations as pages.
 
 use super::ExplanationReport;
+use super::contributions::{Attention, Explanation, Frames, frames};
 use crate::error::{Result, StudyError};
 use crate::words::in_words;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use trimer_core::corpus::file_stem;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::Task;
 use trimer_report::{BarChart, Card, Cell, Column, LineChart, Report, Section, Series, Table};
-use trimer_train::explain::{Attention, Explanation, Frames};
 
 impl ExplanationReport<'_> {
     /// Writes a page for each explanation into a directory, `<id>.html`, and names the files.
@@ -186,7 +186,7 @@ impl ExplanationReport<'_> {
 
     /// Curves of the last layer that draws from all modalities, or of each tower's last one.
     fn attention_section(&self, e: &Explanation) -> Option<Section> {
-        let frames = self.run.frames(self.corpus, e.row);
+        let frames = frames(self.run, self.corpus, e.row);
         let last = last_layers(&e.attention);
         if last.is_empty() {
             return None;

@@ -1,11 +1,11 @@
 //! `trials.jsonl`: every trial of a search, one per line.
 
+use super::trials::Trial;
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use trimer_core::io::write_atomic;
 use trimer_train::json_lines::read_json_lines;
-use trimer_train::tune::Trial;
 
 /// The log of a search, whose file is always whole.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! How settings are searched.
 
 use super::space::SpaceSource;
+use super::trials::{Method, plan};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use trimer_core::corpus::Corpus;
 use trimer_nn::burn::tensor::Device;
-use trimer_train::tune::{Method, plan};
 
 /// What a model may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use super::log::TrialLog;
 use super::options::Settings;
 use super::space::file_of;
+use super::trials::{Best, Rung, Space, Trial, cost, plan, ranked, train_to};
 use crate::environment::environment;
 use crate::error::{Result, StudyError};
 use crate::observer::StudyObserver;
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use trimer_core::io::write_atomic;
 use trimer_nn::NnError;
 use trimer_train::config::Select;
-use trimer_train::tune::{Best, Rung, Space, Trial, cost, plan, ranked, train_to};
 use trimer_train::{Overrides, RunConfig, RunDir, TrainError, TuningRecord};
 
 /// A search for one model.

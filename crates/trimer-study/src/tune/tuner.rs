@@ -3,13 +3,13 @@
 use super::options::{Budget, Settings, TuneOptions};
 use super::search::{Search, TunedModel};
 use super::space::SpaceSource;
+use super::trials::Method;
 use crate::error::{Result, StudyError};
 use crate::observer::StudyObserver;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use trimer_core::corpus::Corpus;
 use trimer_nn::ModelConfig;
-use trimer_train::tune::Method;
 
 /// A search of settings for one or several models.
 ///

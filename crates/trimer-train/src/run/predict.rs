@@ -145,7 +145,7 @@ impl RunDir {
     }
 
     /// Refuses a model for which there is no before and after.
-    pub(crate) fn check_online(&self) -> Result<()> {
+    pub fn check_online(&self) -> Result<()> {
         if self.config.input.n_speakers.is_some() {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl RunDir {
     }
 
     /// Hands a seed's selected model to `use_model`, with what it reads and where it computes.
-    pub(crate) fn with_model<T>(
+    pub fn with_model<T>(
         &self,
         seed: u64,
         corpus: &Corpus,

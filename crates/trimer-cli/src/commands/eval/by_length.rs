@@ -5,10 +5,11 @@ use super::show::cell;
 use crate::ui;
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
+use trimer_study::by_length::LengthBin;
 use trimer_study::by_length::by_length;
 use trimer_study::evaluation::main_metrics;
 use trimer_study::text::table;
-use trimer_train::{LengthBin, RunDir};
+use trimer_train::RunDir;
 
 /// Prints metrics by the length of conversations.
 pub(super) fn show(

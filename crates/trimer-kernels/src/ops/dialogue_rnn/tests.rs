@@ -14,11 +14,7 @@ fn recurrences_of_speakers() {
         // Two speakers in no fixed order; every turn knows the last of its own speaker.
         let who = |i: usize| usize::from(i * i % 3 == 1);
         let before: Vec<Option<usize>> = (0..rows)
-            .map(|i| {
-                (0..i % time)
-                    .rev()
-                    .find(|&j| who(j) == who(i % time))
-            })
+            .map(|i| (0..i % time).rev().find(|&j| who(j) == who(i % time)))
             .collect();
         check(
             &format!("speakers over {time} turns, {global} and {speaker}"),

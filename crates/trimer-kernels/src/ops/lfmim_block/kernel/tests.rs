@@ -3,7 +3,7 @@
 use super::{Samples, Shape, Weights, backward, forward};
 use crate::engine::dropout_bits::{DropoutSite, DropoutStream};
 use crate::testing::reference::{
-    self, Rules, assert_near, assert_slope, attention, dot, linear, norm, random, slope, wide,
+    Rules, assert_near, assert_slope, attention, dot, linear, norm, random, slope, wide,
 };
 
 fn weights(d: usize, d_ff: usize, seed: &mut u64) -> Weights<Vec<f32>> {

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::report::run::evaluated::EvaluatedRun;
 use crate::report::run::options::ReportOptions;
 use crate::report::run::part::{Part, SectionInfo};
+use crate::representations::representations;
 use serde_json::{Map, Value, json};
 use trimer_core::Head;
 use trimer_core::corpus::Utterance;
@@ -32,9 +33,7 @@ fn make(run: &EvaluatedRun<'_>, options: &ReportOptions) -> Result<Part> {
         return Ok(Part::left_out("the model has no features"));
     }
     let rows = &predictions.indices;
-    let found = run
-        .run
-        .representations(*seed, run.corpus, rows, &run.device)?;
+    let found = representations(run.run, *seed, run.corpus, rows, &run.device)?;
     let (groups, group_of) = grouping(run);
     let chosen = chosen(found.indices.len(), options);
     let place = |i: usize, at: &[f64; 2]| {

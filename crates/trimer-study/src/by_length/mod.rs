@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_core::metrics::EvaluationOptions;
 use trimer_nn::burn::tensor::Device;
-use trimer_train::{LengthBin, RunDir};
+use trimer_train::RunDir;
+
+mod bins;
+
+pub use bins::{LengthBin, evaluate_by_length};
 
 /// Most turns of each group but the last unless told otherwise.
 pub const LENGTH_EDGES: [usize; 5] = [5, 10, 20, 40, 80];
@@ -34,7 +38,7 @@ pub fn by_length(
     device: &Device,
 ) -> Result<LengthReport> {
     let options = EvaluationOptions::default();
-    let bins = run.evaluate_by_length(corpus, split, edges, device, &options)?;
+    let bins = bins::evaluate_by_length(run, corpus, split, edges, device, &options)?;
     Ok(LengthReport {
         warning: run.protocol()?.stamp(),
         bins,

@@ -4,9 +4,6 @@
 //! as one list: each was predicted by a model that has not seen it. Seed `k` of the list is the
 //! `k`-th seed of every fold.
 
-use crate::RunDir;
-use crate::data::labelled_rows;
-use crate::error::{Result, TrainError};
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use trimer_core::Head;
@@ -18,6 +15,9 @@ use trimer_core::metrics::{
 use trimer_core::stats::PairedBootstrap;
 use trimer_nn::error::NnError;
 use trimer_nn::models::Task;
+use trimer_train::RunDir;
+use trimer_train::data::labelled_rows;
+use trimer_train::error::{Result, TrainError};
 
 /// What one system said about all test utterances, and what is true.
 #[derive(Debug, Clone)]

@@ -1,9 +1,5 @@
 //! What the towers of a model make of utterances: the features just before each head.
 
-use crate::RunDir;
-use crate::data::Loader;
-use crate::data::conversation::Order;
-use crate::error::Result;
 use burn::tensor::Device;
 use std::collections::BTreeMap;
 use trimer_core::corpus::Corpus;
@@ -11,6 +7,10 @@ use trimer_core::{Head, HeadMap};
 use trimer_nn::models::FusionModel;
 use trimer_nn::recorder::Recorder;
 use trimer_nn::weights::to_vec;
+use trimer_train::RunDir;
+use trimer_train::data::Loader;
+use trimer_train::data::conversation::Order;
+use trimer_train::error::Result;
 
 /// The features of some utterances.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Representations {
 
 /// Runs the model in evaluation over `rows` and keeps [`trimer_nn::models::ModelOutput::features`].
 ///
-/// `model` and `device` must be without autodiff, as for [`crate::predict::predict`].
+/// `model` and `device` must be without autodiff, as for [`trimer_train::predict::predict`].
 pub fn represent<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
@@ -71,20 +71,18 @@ pub fn represent<M: FusionModel>(
     }
 }
 
-impl RunDir {
-    /// The features that a seed's selected model computes for rows of a corpus.
-    ///
-    /// # Errors
-    /// When the seed is not trained, or the corpus does not have what the model reads.
-    pub fn representations(
-        &self,
-        seed: u64,
-        corpus: &Corpus,
-        rows: &[usize],
-        device: &Device,
-    ) -> Result<Representations> {
-        self.with_model(seed, corpus, device, |model, loader, plain| {
-            represent(model, loader, rows, self.config.train.batch_size, plain)
-        })
-    }
+/// The features that a seed's selected model computes for rows of a corpus.
+///
+/// # Errors
+/// When the seed is not trained, or the corpus does not have what the model reads.
+pub fn representations(
+    run: &RunDir,
+    seed: u64,
+    corpus: &Corpus,
+    rows: &[usize],
+    device: &Device,
+) -> Result<Representations> {
+    run.with_model(seed, corpus, device, |model, loader, plain| {
+        represent(model, loader, rows, run.config.train.batch_size, plain)
+    })
 }

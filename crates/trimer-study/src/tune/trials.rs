@@ -8,8 +8,6 @@
 //! `1 / eta` of them continue where they stand, and so on until the rest has trained in full. The
 //! learning-rate schedule of a trial is that of the full length from the start.
 
-use crate::error::{Result, TrainError};
-use crate::{EpochReport, Observer, Outcome, RunDir, StepReport, train_without_test};
 use burn::tensor::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::Corpus;
 use trimer_nn::error::NnError;
+use trimer_train::error::{Result, TrainError};
+use trimer_train::{EpochReport, Observer, Outcome, RunDir, StepReport, train_without_test};
 
 /// Values that one key may take.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,7 +268,7 @@ pub struct Trial {
 }
 
 /// The trials in order from best to worst; those without a value come last, equals by number.
-pub fn ranked(mut trials: Vec<Trial>, higher: bool) -> Vec<Trial> {
+pub(super) fn ranked(mut trials: Vec<Trial>, higher: bool) -> Vec<Trial> {
     trials.sort_by(|a, b| {
         let key = |t: &Trial| match t.value {
             Some(v) if higher => -v,
@@ -285,7 +285,7 @@ pub fn ranked(mut trials: Vec<Trial>, higher: bool) -> Vec<Trial> {
 ///
 /// # Errors
 /// As [`train_without_test`].
-pub fn train_to(
+pub(super) fn train_to(
     run: &RunDir,
     corpus: &Corpus,
     epochs: usize,
@@ -294,7 +294,7 @@ pub fn train_to(
 ) -> Result<Option<Best>> {
     let trained = |run: &RunDir| -> Result<Vec<EpochReport>> {
         let seed = run.config.seeds[0];
-        if run.seed_dir(seed).join(crate::trainer::LOG).exists() {
+        if run.seed_dir(seed).join(trimer_train::trainer::LOG).exists() {
             run.log(seed)
         } else {
             Ok(Vec::new())
@@ -333,7 +333,7 @@ pub fn train_to(
 
 /// The best value so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Best {
+pub(super) struct Best {
     /// The selecting metric; `None` where it never had a value.
     pub value: Option<f64>,
     /// Its epoch.

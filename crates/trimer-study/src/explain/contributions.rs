@@ -1,18 +1,11 @@
 //! Why a model said what it said: what each modality adds, what would have been said without it, and
 //! where in time the model looked.
 //!
-//! A modality is taken away exactly as in [`crate::data::corrupt`]: zeros after normalisation, all of it
+//! A modality is taken away exactly as in [`trimer_train::data::corrupt`]: zeros after normalisation, all of it
 //! marked as padding; from a model of conversations it is taken for the whole conversation. So all
 //! subsets of the modalities, eight at most, are computed and not sampled, and the contributions are
 //! the exact Shapley values (`[Shapley1953]`) of the model's output as a function of the subset.
 
-use crate::RunDir;
-use crate::calibrate::Calibration;
-use crate::data::Loader;
-use crate::data::conversation::{self, Order};
-use crate::data::corrupt::{Corruption, subsets_and_none};
-use crate::error::{Result, TrainError};
-use crate::predict::{Predictions, predict_batches};
 use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 use trimer_core::corpus::Corpus;
@@ -23,6 +16,13 @@ use trimer_nn::layers::ATTENTION;
 use trimer_nn::models::{AnyModel, FusionModel, Task};
 use trimer_nn::recorder::Recorder;
 use trimer_nn::weights::to_vec;
+use trimer_train::RunDir;
+use trimer_train::calibrate::Calibration;
+use trimer_train::data::Loader;
+use trimer_train::data::conversation::{self, Order};
+use trimer_train::data::corrupt::{Corruption, subsets_and_none};
+use trimer_train::error::{Result, TrainError};
+use trimer_train::predict::{Predictions, predict_batches};
 
 /// What a head says with some of the modalities.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,132 +114,129 @@ impl Explanation {
 
 /// How rows of a corpus are explained.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ExplainOptions<'a> {
+pub struct ReadOptions<'a> {
     /// Temperatures for the probabilities; as the model gives them without.
     pub calibration: Option<&'a Calibration>,
     /// Evaluate each utterance from what was said before it.
     pub online: bool,
 }
 
-impl RunDir {
-    /// Explains what a seed's selected model says about `rows`.
-    ///
-    /// # Errors
-    /// When the corpus does not have what the model reads, or the model gives no number without some
-    /// modality.
-    pub fn explain(
-        &self,
-        seed: u64,
-        corpus: &Corpus,
-        rows: &[usize],
-        device: &Device,
-        options: &ExplainOptions<'_>,
-    ) -> Result<Explanations> {
-        if options.online {
-            self.check_online()?;
-        }
-        let cfg = &self.config;
-        let missing = self.missing_modalities(corpus);
-        let wanted = cfg.input.modalities().iter();
-        let players: ModalitySet = wanted.filter(|m| !missing.contains(*m)).collect();
-        let sets = subsets_and_none(players);
-        let (said, attention) = self.with_model(seed, corpus, device, |model, loader, plain| {
-            let batches = if options.online {
-                conversation::growing(corpus, rows, None)
-                    .chunks(cfg.train.batch_size.max(1))
-                    .map(|parts| parts.iter().flat_map(|p| p.rows.clone()).collect())
-                    .collect()
-            } else {
-                loader.batches(rows, cfg.train.batch_size, Order::AsGiven)
-            };
-            let said: Vec<Predictions> = sets
-                .iter()
-                .map(|&keep| {
-                    let corruption = Corruption {
-                        keep,
-                        ..Corruption::NONE
-                    };
-                    let prepare = |batch: Batch| corruption.apply(batch);
-                    predict_batches(model, loader, &batches, cfg.task, plain, &prepare)
-                        .at_rows(rows)
-                })
-                .collect();
-            (said, record_attention(model, loader, &batches, plain))
-        })?;
-        let said: Vec<Predictions> = match options.calibration {
-            Some(calibration) => said
-                .iter()
-                .map(|p| calibration.apply(p, cfg.task))
-                .collect(),
-            None => said,
-        };
-        let head = explained_head(&said);
-        let all = rows.iter().enumerate().map(|(place, &row)| {
-            let seen: Vec<Seen> = sets
-                .iter()
-                .zip(&said)
-                .map(|(&keep, p)| Seen {
-                    keep,
-                    outputs: p.row(head, place).unwrap_or_default().to_vec(),
-                })
-                .collect();
-            if let Some(bad) = seen
-                .iter()
-                .find(|s| s.outputs.iter().any(|v| !v.is_finite()))
-            {
-                return Err(self.no_number(corpus, row, bad.keep));
-            }
-            Ok(Explanation {
-                row,
-                head,
-                contributions: contributions(&seen, players, cfg.task),
-                seen,
-                absent: players
-                    .iter()
-                    .filter(|m| corpus.frame_count(row, *m) == 0)
-                    .collect(),
-                attention: attention.get(&row).map_or_else(Vec::new, |taps| {
-                    read_attention(taps, &self.frames(corpus, row))
-                }),
-            })
-        });
-        Ok(Explanations {
-            players,
-            all: all.collect::<Result<_>>()?,
-        })
+/// Explains what a seed's selected model says about `rows`.
+///
+/// # Errors
+/// When the corpus does not have what the model reads, or the model gives no number without some
+/// modality.
+pub(super) fn explain(
+    run: &RunDir,
+    seed: u64,
+    corpus: &Corpus,
+    rows: &[usize],
+    device: &Device,
+    options: &ReadOptions<'_>,
+) -> Result<Explanations> {
+    if options.online {
+        run.check_online()?;
     }
-
-    /// The frames of an utterance that the run's model reads.
-    pub fn frames(&self, corpus: &Corpus, row: usize) -> ModalityMap<Option<Frames>> {
-        let input = &self.config.input;
-        ModalityMap::from_fn(|modality| {
-            let available = corpus.frame_count(row, modality);
-            let is_read = input.dims.get(modality).is_some() && input.n_speakers.is_none();
-            (is_read && available > 0).then(|| {
-                let length = *input.lengths.get(modality);
-                let kept = input.sampling.get(modality).kept_frames(available, length);
-                Frames {
-                    index: kept.collect(),
-                    rate_hz: *corpus.info().rates_hz.get(modality),
-                }
-            })
-        })
-    }
-
-    fn no_number(&self, corpus: &Corpus, row: usize, keep: ModalitySet) -> TrainError {
-        let with = if keep.is_empty() {
-            "without any modality".to_owned()
+    let cfg = &run.config;
+    let missing = run.missing_modalities(corpus);
+    let wanted = cfg.input.modalities().iter();
+    let players: ModalitySet = wanted.filter(|m| !missing.contains(*m)).collect();
+    let sets = subsets_and_none(players);
+    let (said, attention) = run.with_model(seed, corpus, device, |model, loader, plain| {
+        let batches = if options.online {
+            conversation::growing(corpus, rows, None)
+                .chunks(cfg.train.batch_size.max(1))
+                .map(|parts| parts.iter().flat_map(|p| p.rows.clone()).collect())
+                .collect()
         } else {
-            format!("with {keep} alone")
+            loader.batches(rows, cfg.train.batch_size, Order::AsGiven)
         };
-        TrainError::Run {
-            path: self.path.clone(),
-            reason: format!(
-                "the model gives no number for `{}` {with}",
-                corpus.utterances()[row].id
-            ),
-            hint: "what such a model says cannot be divided among its modalities; train one with `mask_padding=false` or with `train.modality_dropout`".into(),
+        let said: Vec<Predictions> = sets
+            .iter()
+            .map(|&keep| {
+                let corruption = Corruption {
+                    keep,
+                    ..Corruption::NONE
+                };
+                let prepare = |batch: Batch| corruption.apply(batch);
+                predict_batches(model, loader, &batches, cfg.task, plain, &prepare).at_rows(rows)
+            })
+            .collect();
+        (said, record_attention(model, loader, &batches, plain))
+    })?;
+    let said: Vec<Predictions> = match options.calibration {
+        Some(calibration) => said
+            .iter()
+            .map(|p| calibration.apply(p, cfg.task))
+            .collect(),
+        None => said,
+    };
+    let head = explained_head(&said);
+    let all = rows.iter().enumerate().map(|(place, &row)| {
+        let seen: Vec<Seen> = sets
+            .iter()
+            .zip(&said)
+            .map(|(&keep, p)| Seen {
+                keep,
+                outputs: p.row(head, place).unwrap_or_default().to_vec(),
+            })
+            .collect();
+        if let Some(bad) = seen
+            .iter()
+            .find(|s| s.outputs.iter().any(|v| !v.is_finite()))
+        {
+            return Err(no_number(run, corpus, row, bad.keep));
         }
+        Ok(Explanation {
+            row,
+            head,
+            contributions: contributions(&seen, players, cfg.task),
+            seen,
+            absent: players
+                .iter()
+                .filter(|m| corpus.frame_count(row, *m) == 0)
+                .collect(),
+            attention: attention.get(&row).map_or_else(Vec::new, |taps| {
+                read_attention(taps, &frames(run, corpus, row))
+            }),
+        })
+    });
+    Ok(Explanations {
+        players,
+        all: all.collect::<Result<_>>()?,
+    })
+}
+
+/// The frames of an utterance that the run's model reads.
+pub fn frames(run: &RunDir, corpus: &Corpus, row: usize) -> ModalityMap<Option<Frames>> {
+    let input = &run.config.input;
+    ModalityMap::from_fn(|modality| {
+        let available = corpus.frame_count(row, modality);
+        let is_read = input.dims.get(modality).is_some() && input.n_speakers.is_none();
+        (is_read && available > 0).then(|| {
+            let length = *input.lengths.get(modality);
+            let kept = input.sampling.get(modality).kept_frames(available, length);
+            Frames {
+                index: kept.collect(),
+                rate_hz: *corpus.info().rates_hz.get(modality),
+            }
+        })
+    })
+}
+
+fn no_number(run: &RunDir, corpus: &Corpus, row: usize, keep: ModalitySet) -> TrainError {
+    let with = if keep.is_empty() {
+        "without any modality".to_owned()
+    } else {
+        format!("with {keep} alone")
+    };
+    TrainError::Run {
+        path: run.path.clone(),
+        reason: format!(
+            "the model gives no number for `{}` {with}",
+            corpus.utterances()[row].id
+        ),
+        hint: "what such a model says cannot be divided among its modalities; train one with `mask_padding=false` or with `train.modality_dropout`".into(),
     }
 }
 

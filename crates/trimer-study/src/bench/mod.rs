@@ -8,7 +8,9 @@ use trimer_nn::config::parse_set;
 use trimer_nn::models::{ModelConfig, Task};
 use trimer_train::plugins::PluginConfig;
 
-pub use trimer_train::bench::{BenchOptions, BenchResult, Phases};
+mod measure;
+
+pub use measure::{BenchOptions, BenchResult, Phases, bench, latency_ms};
 
 /// Widths of the features that were released with LFMIM, for its preset `released`.
 pub const RELEASED_DIMS: ModalityMap<Option<usize>> = ModalityMap {
@@ -120,7 +122,7 @@ impl Benchmark {
         let task = Task::Classification {
             n_classes: self.classes,
         };
-        let found = trimer_train::bench::bench(&config, &input, task, &options, &self.device)?;
+        let found = measure::bench(&config, &input, task, &options, &self.device)?;
         Ok(found)
     }
 

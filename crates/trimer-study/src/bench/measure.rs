@@ -1,11 +1,5 @@
 //! How fast a model is on this machine.
 
-use crate::config::TrainConfig;
-use crate::error::Result;
-use crate::objective::Objective;
-use crate::optim::{Optimizer, OptimizerConfig, Rule};
-use crate::plugins::{Chain, PluginConfig, StepInfo};
-use crate::step::{Learner, StepSettings};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
@@ -15,6 +9,12 @@ use trimer_nn::device;
 use trimer_nn::models::{FusionModel, ModelConfig, Task};
 use trimer_nn::recorder::Recorder;
 use trimer_nn::weights::{parameter_count, to_vec};
+use trimer_train::config::TrainConfig;
+use trimer_train::error::Result;
+use trimer_train::objective::Objective;
+use trimer_train::optim::{Optimizer, OptimizerConfig, Rule};
+use trimer_train::plugins::{Chain, PluginConfig, StepInfo};
+use trimer_train::step::{Learner, StepSettings};
 
 /// What to measure.
 #[derive(Debug, Clone)]
