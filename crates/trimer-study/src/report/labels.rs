@@ -2,7 +2,7 @@
 
 use trimer_core::{
     Head,
-    corpus::{DataCard, leak_sentence},
+    card::{DataCard, leak_sentence},
     import::SplitCounts,
     labels::LabelStats,
 };

@@ -5,7 +5,8 @@ use crate::ui::{self, Hinted};
 use anyhow::Context as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use trimer_core::corpus::{Corpus, CorpusStats, DataCard, leak_sentence};
+use trimer_core::card::{DataCard, leak_sentence};
+use trimer_core::corpus::{Corpus, CorpusStats};
 use trimer_study::report::labels;
 use trimer_study::text::table;
 

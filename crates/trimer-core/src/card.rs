@@ -1,9 +1,8 @@
 //! A corpus on one page: what a reader of results must know about the data behind them.
 
-use super::{Corpus, CorpusStats, Split, Utterance};
 use crate::{
     Head, Modality,
-    import::SplitCounts,
+    corpus::{Corpus, CorpusStats, Split, SplitCounts, Utterance},
     labels::{Inconsistency, LabelTally, MAX_CLASSES},
 };
 use serde::Serialize;
