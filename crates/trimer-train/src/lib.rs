@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod clock;
 pub mod compare;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod error;
 pub mod explain;
