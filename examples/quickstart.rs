@@ -1,5 +1,5 @@
 //! The whole way from a corpus to a prediction, as a program: make a small synthetic corpus, train
-//! LFMIM on it, judge it on the test split and predict one utterance.
+//! LFMIM on it, evaluate it on the test split and predict one utterance.
 //!
 //! Run with: `cargo run --release --example quickstart`
 //!
@@ -42,16 +42,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     // Only what differs from the defaults; the same keys as `trimer train --set`.
-    let mut wishes = Overrides::default();
+    let mut overrides = Overrides::default();
     for set in ["d_model=32", "n_heads=4", "d_ff=64", "n_layers=2"] {
-        parse_set(set, &mut wishes.model)?;
+        parse_set(set, &mut overrides.model)?;
     }
-    parse_set("normalise=standard", &mut wishes.data)?;
+    parse_set("normalise=standard", &mut overrides.data)?;
     for set in ["epochs=10", "batch_size=16", "lr=2e-3"] {
-        parse_set(set, &mut wishes.train)?;
+        parse_set(set, &mut overrides.train)?;
     }
     let seed = 1;
-    let config = wishes.resolve(Some("lfmim"), &corpus, vec![seed])?;
+    let config = overrides.resolve(Some("lfmim"), &corpus, vec![seed])?;
     let run = RunDir::create(&dir.path().join("run"), config, &serde_json::json!({}))?;
 
     let device = trimer::nn::device::parse("cpu")?;

@@ -145,11 +145,12 @@
 //! - `examples/`: the same steps as whole programs.
 
 pub use trimer_core::{
-    Head, HeadMap, Hint, LabelSpace, Modality, ModalityMap, ModalitySet, corpus, error, import, io,
-    labels, metrics, random, stats, store,
+    Head, HeadMap, Hint, LabelSpace, Modality, ModalityMap, ModalitySet, card, corpus, error,
+    import, io, labels, metrics, random, stats, store,
 };
 pub use trimer_nn::{self as nn, burn, models};
 pub use trimer_report as report;
+pub use trimer_study as study;
 pub use trimer_train::{self as train, conformance, plugins};
 
 /// What a model predicts.

@@ -42,6 +42,7 @@ mod parity_peers;
 mod parity_rnn;
 mod parity_store;
 mod plain_path;
+mod study;
 mod train_binary;
 mod train_lfmim;
 mod train_resume;

@@ -2,9 +2,6 @@
 
 mod commands;
 mod device;
-mod jobs;
-mod label_report;
-mod report;
 mod ui;
 
 use clap::{Parser, Subcommand};

@@ -1,6 +1,7 @@
 //! What Trimer knows without any tensor: modalities, labels, corpora on disk, importers of foreign
 //! formats, metrics and statistics. It compiles in seconds and serves a plain analyst alone.
 
+pub mod card;
 pub mod corpus;
 pub mod error;
 pub mod import;

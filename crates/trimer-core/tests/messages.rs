@@ -1,6 +1,8 @@
 //! A library does not know the command line: its hints name configuration keys, which the program
 //! turns into its own flags.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{fs, path::Path};
 
 fn sources(dir: &Path, found: &mut Vec<(String, String)>) {

@@ -87,7 +87,7 @@ pub fn wants(id: ParamId) -> bool {
         && RECORDING.with_borrow(|r| r.wanted.as_ref().is_none_or(|wanted| wanted.contains(&id)))
 }
 
-/// Reports the input of a module, beside those of earlier calls.
+/// Reports the input of a module, after those of earlier calls.
 ///
 /// # Shapes
 /// - `x`: `[.., feature]`

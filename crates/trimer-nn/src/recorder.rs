@@ -1,4 +1,4 @@
-//! What travels with a forward pass beside the batch: the mode, the random numbers and the taps.
+//! What travels with a forward pass with the batch: the mode, the random numbers and the taps.
 
 use burn::tensor::Tensor;
 use std::collections::BTreeMap;

@@ -185,7 +185,7 @@ impl Svg {
             // writing to a String cannot fail
             let _ = write!(d, "M{x:.1} {y:.1}{mark}");
         }
-        let colour = crate::figure::scatter::colour(shape);
+        let colour = shape % crate::palette::N_SERIES;
         let paint = if shape % 5 < 2 { 'l' } else { 'f' };
         self.push(format_args!(
             "<path class=\"{class} {paint}{colour}\" d=\"{d}\"/>"

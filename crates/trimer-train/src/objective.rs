@@ -12,7 +12,7 @@ use trimer_nn::models::{ModelOutput, Task};
 #[derive(Debug, Clone)]
 pub struct Objective {
     task: Task,
-    /// Which label column each head answers to.
+    /// Which label column supervises each head.
     columns: HeadMap<Head>,
     beta: HeadMap<f64>,
     cross_entropy: HeadMap<CrossEntropy>,
@@ -22,7 +22,7 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// Settles label columns and class weights on the train split.
+    /// Resolves label columns and class weights on the train split.
     pub fn new(cfg: &TrainConfig, task: Task, corpus: &Corpus, train: &[usize]) -> Self {
         let columns = label_columns(cfg.unimodal_labels, task, corpus, train);
         let cross_entropy = HeadMap::from_fn(|head| {
@@ -60,7 +60,7 @@ impl Objective {
         }
     }
 
-    /// Every head answers to its own column; all classes weigh the same. For measurements.
+    /// Every head is supervised by its own column; all classes weigh the same. For measurements.
     pub fn plain(cfg: &TrainConfig, task: Task) -> Self {
         Self {
             task,
@@ -78,7 +78,7 @@ impl Objective {
         self
     }
 
-    /// Which label column each head is trained and judged on.
+    /// Which label column each head is trained and evaluated on.
     pub const fn columns(&self) -> &HeadMap<Head> {
         &self.columns
     }

@@ -74,7 +74,7 @@ impl Predictions {
 
     /// The predictions of some rows, in their order. Of several about one row, the first counts:
     /// among growing parts of a conversation, it is the one in which nothing follows the row.
-    pub(crate) fn at_rows(self, rows: &[usize]) -> Self {
+    pub fn at_rows(self, rows: &[usize]) -> Self {
         if self.indices == rows {
             return self;
         }
@@ -132,7 +132,8 @@ pub fn predict_with<M: FusionModel>(
 pub fn predict_windows<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
-    (rows, windows): (&[usize], &[Window]),
+    rows: &[usize],
+    windows: &[Window],
     task: Task,
     batch_size: usize,
     device: &Device,
@@ -151,8 +152,8 @@ pub fn predict_windows<M: FusionModel>(
     all.at_positions(&asked).at_rows(rows)
 }
 
-/// As [`predict_with`] over given batches; of each batch all rows are judged.
-pub(crate) fn predict_batches<M: FusionModel>(
+/// As [`predict_with`] over given batches; of each batch all rows are evaluated.
+pub fn predict_batches<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
     batches: &[Vec<usize>],
@@ -182,7 +183,7 @@ pub(crate) fn predict_batches<M: FusionModel>(
     }
 }
 
-/// Judges the predictions of several seeds on the same rows, head by head, each against its own
+/// Evaluates the predictions of several seeds on the same rows, head by head, each against its own
 /// label column. Heads without any labelled row are left out.
 ///
 /// # Errors

@@ -4,10 +4,9 @@ use crate::{Answer, ui, ui::Hinted};
 use std::fmt::Write as _;
 use trimer_core::{Modality, ModalityMap};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::config::parse_set;
-use trimer_nn::models::{ModelConfig, Task, models};
-use trimer_train::bench::{BenchOptions, BenchResult, Phases, bench};
-use trimer_train::plugins::PluginConfig;
+use trimer_nn::models::models;
+use trimer_study::bench::{BenchOptions, BenchResult, Benchmark, Phases};
+use trimer_study::text::table;
 
 /// Arguments of `trimer bench`.
 #[derive(Debug, clap::Args)]
@@ -170,50 +169,13 @@ fn all(args: &Args, device: &Device) -> anyhow::Result<Answer> {
             "one, ms",
             "95 %, ms",
         ];
-        ui::data(&ui::table(&head, &rows));
+        ui::data(&table(&head, &rows));
     }
     Ok(Answer::Yes)
 }
 
 fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult> {
-    let mut sets = toml::Table::new();
-    for set in &args.sets {
-        parse_set(set, &mut sets)?;
-    }
-    let mut overrides = toml::Table::new();
-    for (section, keys) in sets {
-        match keys {
-            toml::Value::Table(keys) if section == "model" => overrides.extend(keys),
-            _ => anyhow::bail!("expected keys of the model, `model.KEY=VALUE`, got `{section}`"),
-        }
-    }
-    let config = ModelConfig::resolve(id, args.preset.as_deref(), &overrides)?;
-    // The widths that the two published forms of LFMIM were made for.
-    let dims = if !args.dims.is_empty() {
-        parse_dims(&args.dims)?
-    } else if args.preset.as_deref() == Some("released") {
-        ModalityMap {
-            text: Some(1024),
-            audio: Some(1024),
-            vision: Some(2048),
-        }
-    } else {
-        super::models::PAPER_DIMS
-    };
-    let mut input = super::models::default_input(&config, dims);
-    if let Some(length) = args.length {
-        input.lengths = ModalityMap::from_fn(|_| length as usize);
-    }
-    input.n_speakers = input.n_speakers.map(|_| usize::from(args.speakers));
-    config.check_input(&input)?;
     let turns = args.turns.max(1);
-    if args.min_turns.is_some_and(|n| n == 0 || n > turns) {
-        return Err(Hinted::new(
-            "`--min-turns` is out of range",
-            format!("choose 1 to {turns}, which is `--turns`"),
-        )
-        .into());
-    }
     let options = BenchOptions {
         batch: args.batch.max(1),
         turns,
@@ -226,16 +188,22 @@ fn measure(args: &Args, id: &str, device: &Device) -> anyhow::Result<BenchResult
             Some(Only::Training) => Phases::Training,
             Some(Only::Inference) => Phases::Inference,
         },
-        plugins: args
-            .plugins
-            .iter()
-            .map(|id| PluginConfig::resolve(id, &toml::Table::new()))
-            .collect::<Result<_, _>>()?,
+        plugins: Vec::new(),
     };
-    let task = Task::Classification {
-        n_classes: usize::from(args.classes),
+    let dims = (!args.dims.is_empty()).then(|| parse_dims(&args.dims));
+    let benchmark = Benchmark {
+        preset: args.preset.clone(),
+        sets: args.sets.clone(),
+        dims: dims.transpose()?,
+        length: args.length.map(|n| n as usize),
+        speakers: args.speakers.into(),
+        classes: args.classes.into(),
+        plugins: args.plugins.clone(),
+        options,
+        device: device.clone(),
+        ..Benchmark::new(id)
     };
-    Ok(bench(&config, &input, task, &options, device)?)
+    Ok(benchmark.run()?)
 }
 
 fn parse_dims(pairs: &[String]) -> anyhow::Result<ModalityMap<Option<usize>>> {

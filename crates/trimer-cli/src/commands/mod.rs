@@ -1,15 +1,13 @@
 //! One file per verb.
 
 pub(crate) mod bench;
-pub(crate) mod by_length;
 pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod eval;
-mod explain;
 pub(crate) mod labels;
-pub(crate) mod missing;
 pub(crate) mod models;
+mod parse;
 pub(crate) mod plugins;
 pub(crate) mod predict;
 pub(crate) mod quickstart;

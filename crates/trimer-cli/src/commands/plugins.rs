@@ -2,6 +2,7 @@
 
 use crate::{Answer, ui};
 use std::fmt::Write as _;
+use trimer_study::text::table;
 use trimer_train::plugins::{PluginConfig, PluginInfo, plugins};
 
 /// Arguments of `trimer plugins`.
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
                 .iter()
                 .map(|info| vec![info.id.into(), info.title.into(), info.summary.into()])
                 .collect();
-            ui::data(&ui::table(&["id", "title", ""], &rows));
+            ui::data(&table(&["id", "title", ""], &rows));
         }
     }
     Ok(Answer::Yes)

@@ -1,12 +1,14 @@
 //! `trimer quickstart`: the whole way on a small corpus that it makes itself.
 
-use super::train::{environment, parse_recipe, train_to_end};
+use super::train::train_to_end;
+use crate::Answer;
 use crate::ui::{self, Hinted};
-use crate::{Answer, report};
 use std::path::PathBuf;
 use std::time::Instant;
 use trimer_core::corpus::synth::SynthSpec;
 use trimer_core::corpus::{Corpus, Split};
+use trimer_study::report::run::{ReportOptions, ReportedRun, report};
+use trimer_study::{Unwatched, environment, recipe};
 use trimer_train::RunDir;
 
 /// The recipe, also a model of how to write one.
@@ -60,32 +62,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     ));
 
     ui::note("2/4  training LFMIM");
-    let opened = crate::device::opened("cpu")?;
-    let device = &opened.device;
-    let config = parse_recipe(RECIPE)?.resolve(Some("lfmim"), &corpus, vec![args.seed])?;
-    let run = RunDir::create(&args.out.join("run"), config, &environment(&opened))?;
+    let device = &crate::device::opened("cpu")?.device;
+    let config = recipe::parse(RECIPE)?.resolve(Some("lfmim"), &corpus, vec![args.seed])?;
+    let run = RunDir::create(&args.out.join("run"), config, &environment(device))?;
     train_to_end(&run, &corpus, device)?;
 
     ui::note("3/4  judging it on the test split");
     super::eval::show(&run, &corpus, Split::Test, device, false)?;
     if let Some(ceiling) = corpus.ceiling() {
-        let rows: Vec<Vec<String>> = ceiling
-            .multimodal_from
-            .iter()
-            .map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")])
-            .collect();
-        ui::data(&ui::table(
-            &["a perfect observer of", "accuracy on the multimodal label"],
-            &rows,
-        ));
+        ui::data(&super::corpus::ceiling_table(ceiling));
     }
 
     ui::note("4/4  writing the report");
     let file = args.out.join("report.html");
-    let options = report::Options::on_test(device);
-    let judged = report::Judged::new(&run, &corpus, "quickstart".into(), &options)?;
-    let (page, _) = report::compose(&[judged], &options, &mut |_| {})?;
-    page.write(&file)?;
+    let options = ReportOptions {
+        device: device.clone(),
+        ..ReportOptions::default()
+    };
+    let shown = ReportedRun {
+        run: &run,
+        corpus: &corpus,
+        name: "quickstart".into(),
+    };
+    let found = report(&[shown], &options, &mut Unwatched)?;
+    found.page.write(&file)?;
     ui::note(&format!(
         "     {}\ndone in {:.0} s; open the report in a browser, then try\n     trimer eval {}\n     trimer predict {} --corpus {} --split test",
         file.display(),

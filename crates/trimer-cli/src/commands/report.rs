@@ -1,15 +1,15 @@
 //! `trimer report`: runs as one HTML page.
 
+use super::parse::parse_split;
 use crate::Answer;
-use crate::report::{self, Judged, Options, section_ids};
-use crate::ui::{self, Hinted};
-use anyhow::Context as _;
+use crate::ui::{self, Hinted, StageBar};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, Split};
-use trimer_core::error::nearest;
-use trimer_core::stats::embed::TSNE_MAX;
+use trimer_study::report::run::{
+    ReportOptions, ReportedRun, check_options, check_run, report, section_ids, write_figures,
+};
 use trimer_train::RunDir;
 
 /// Arguments of `trimer report`.
@@ -56,15 +56,17 @@ fn known_sections() -> String {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    check(args)?;
-    let split = super::eval::parse_split(&args.split)?;
-    let options = Options {
+    let split = parse_split(&args.split)?;
+    let mut options = ReportOptions {
         split,
         without: args.without.clone(),
         points: args.points,
         seed: args.seed,
-        device: crate::device::opened(&args.device)?.device,
+        ..ReportOptions::default()
     };
+    check_options(&options)?;
+    check_paths(args)?;
+    options.device = crate::device::opened(&args.device)?.device;
     let mut opened = Vec::new();
     for path in &args.runs {
         let run = RunDir::open(path)?;
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             Some(other) => Corpus::open(other)?,
             None => run.open_corpus()?,
         };
-        report::check(&run, &corpus, split)?;
+        check_run(&run, &corpus, split)?;
         opened.push((run, corpus));
     }
     if split == Split::Test {
@@ -81,18 +83,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             run.note_test_opened("report")?;
         }
     }
-    let names = names(&args.runs);
-    let bar = ui::bar(0, "judging");
-    let mut judged = Vec::new();
-    for ((run, corpus), name) in opened.iter().zip(names) {
-        judged.push(Judged::new(run, corpus, name, &options)?);
-    }
-    let composed = report::compose(&judged, &options, &mut |what| {
-        bar.set_message(what.to_owned());
-        bar.tick();
-    });
-    bar.finish_and_clear();
-    let (page, mut numbers) = composed?;
+    let pairs = opened.iter().zip(names(&args.runs));
+    let runs: Vec<ReportedRun<'_>> = pairs
+        .map(|((run, corpus), name)| ReportedRun { run, corpus, name })
+        .collect();
+    let mut bar = StageBar::new("evaluating");
+    let found = report(&runs, &options, &mut bar);
+    bar.finish();
+    let found = found?;
+    let (page, mut numbers) = (found.page, found.numbers);
     page.write(&args.out)?;
     let bytes = fs::metadata(&args.out).map_or(0, |m| m.len());
     ui::note(&format!(
@@ -116,28 +115,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     Ok(Answer::Yes)
 }
 
-/// Refuses what cannot work before anything is computed or opened.
-fn check(args: &Args) -> anyhow::Result<()> {
+/// Refuses paths that cannot work before anything is computed or opened.
+fn check_paths(args: &Args) -> anyhow::Result<()> {
     let refuse = |message: String, hint: String| Err(Hinted::new(message, hint).into());
-    for name in &args.without {
-        let known = section_ids();
-        if !known.contains(&name.as_str()) {
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("sections: {}", known.join(", ")),
-            };
-            return refuse(format!("`{name}` is no section of a report"), hint);
-        }
-    }
-    if args.points > TSNE_MAX {
-        return refuse(
-            format!(
-                "`--points {}` is out of range; expected 0 to {TSNE_MAX}",
-                args.points
-            ),
-            "the time for a map grows with the square of the points".into(),
-        );
-    }
     for (i, run) in args.runs.iter().enumerate() {
         let same = |other: &PathBuf| match (other.canonicalize(), run.canonicalize()) {
             (Ok(a), Ok(b)) => a == b,
@@ -180,7 +160,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the runs are called: the last part of their paths where that tells them apart.
+/// What the runs are called: the last part of their paths where that distinguishes them.
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let last = |path: &PathBuf| {
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -202,19 +182,4 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
             }
         })
         .collect()
-}
-
-/// Writes the figures into a sibling directory, which then takes its name.
-fn write_figures(page: &trimer_report::Report, dir: &Path) -> anyhow::Result<Vec<String>> {
-    let context = || format!("cannot write `{}`", dir.display());
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-    let part = tempfile::Builder::new()
-        .prefix(".figures-")
-        .tempdir_in(parent.unwrap_or(Path::new(".")))
-        .with_context(context)?;
-    let files = page.write_figures(part.path())?;
-    let part = part.keep();
-    ui::readable_by_others(&part);
-    fs::rename(&part, dir).with_context(context)?;
-    Ok(files)
 }

@@ -1,16 +1,12 @@
 //! `trimer train`: train a model on a corpus, or continue a run.
 
-use super::compare::parse_select_on;
+use super::parse::{parse_select_on, stop_on_ctrl_c};
 use crate::Answer;
 use crate::ui::{self, Hinted, TrainingView};
-use anyhow::Context;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use trimer_core::corpus::{Corpus, Split};
 use trimer_nn::burn::tensor::Device;
-use trimer_nn::config::parse_set;
-use trimer_nn::device::Opened;
+use trimer_study::{environment, recipe};
 use trimer_train::config::DataConfig;
 use trimer_train::{Outcome, Overrides, RunDir, TrainConfig, train_run};
 
@@ -63,8 +59,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
-    let opened = crate::device::opened(&args.device)?;
-    let device = &opened.device;
+    let device = &crate::device::opened(&args.device)?.device;
     let (run, corpus) = match &args.resume {
         Some(path) => {
             let run = RunDir::open(path)?;
@@ -86,7 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
             run.check_selection(args.select_on == "test")?;
             (run, corpus)
         }
-        None => start(args, &opened)?,
+        None => start(args, device)?,
     };
     train_to_end(&run, &corpus, device)?;
     super::eval::show(&run, &corpus, Split::Test, device, args.json)?;
@@ -119,7 +114,7 @@ pub(crate) fn train_to_end(run: &RunDir, corpus: &Corpus, device: &Device) -> an
     Ok(())
 }
 
-fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
+fn start(args: &Args, device: &Device) -> anyhow::Result<(RunDir, Corpus)> {
     let path = args.corpus.as_ref().ok_or_else(|| {
         Hinted::new(
             "no corpus is given",
@@ -128,16 +123,16 @@ fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
     })?;
     let corpus = Corpus::open(path)?;
     let mut overrides = match &args.recipe {
-        Some(file) => read_recipe(file)?,
+        Some(file) => recipe::read(file)?,
         None => Overrides::default(),
     };
-    let sets = parse_sets(&args.sets)?;
+    let sets = recipe::parse_sets(&args.sets)?;
     let touched: Vec<String> = sets.plugins.keys().cloned().collect();
     overrides.merge(sets);
     if !args.plugins.is_empty() {
         overrides.use_plugins(&args.plugins);
     }
-    overrides.select_on = parse_select_on(&args.select_on);
+    overrides.select_on = parse_select_on(&args.select_on)?;
     let seeds = seeds(args)?;
     let mut config = overrides.resolve(args.model.as_deref(), &corpus, seeds)?;
     if let Some(id) = touched.iter().find(|id| !config.train.plugins.contains(id)) {
@@ -156,7 +151,7 @@ fn start(args: &Args, opened: &Opened) -> anyhow::Result<(RunDir, Corpus)> {
         .out
         .clone()
         .unwrap_or_else(|| free_run_dir(&config.corpus_name, config.model.info().id));
-    let run = RunDir::create(&out, config, &environment(opened))?;
+    let run = RunDir::create(&out, config, &environment(device))?;
     ui::note(&format!("run directory: {}", out.display()));
     Ok((run, corpus))
 }
@@ -202,27 +197,6 @@ fn known_keys() -> String {
     )
 }
 
-/// Reads a recipe file.
-pub(crate) fn read_recipe(file: &Path) -> anyhow::Result<Overrides> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the recipe `{}`", file.display()))?;
-    parse_recipe(&text).with_context(|| format!("in the recipe `{}`", file.display()))
-}
-
-/// Parses a recipe's text.
-pub(crate) fn parse_recipe(text: &str) -> anyhow::Result<Overrides> {
-    let table: toml::Table = toml::from_str(text)?;
-    Ok(Overrides::from_table(table)?)
-}
-
-pub(crate) fn parse_sets(sets: &[String]) -> anyhow::Result<Overrides> {
-    let mut table = toml::Table::new();
-    for set in sets {
-        parse_set(set, &mut table)?;
-    }
-    Ok(Overrides::from_table(table)?)
-}
-
 fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
     // The name of a corpus is free text, which must not lead out of `runs`.
     let plain = |c: char| {
@@ -243,33 +217,4 @@ fn free_run_dir(corpus: &str, model: &str) -> PathBuf {
         n += 1;
     }
     name(n)
-}
-
-/// Versions and machine, as stored with a run.
-pub(crate) fn environment(opened: &Opened) -> serde_json::Value {
-    serde_json::json!({
-        "trimer": env!("CARGO_PKG_VERSION"),
-        "os": std::env::consts::OS,
-        "arch": std::env::consts::ARCH,
-        "threads": trimer_nn::kernels::threads(),
-        "device": opened.name.to_string(),
-        "adapter": opened.adapter,
-        "command": std::env::args().collect::<Vec<_>>(),
-    })
-}
-
-/// A flag that the first Ctrl-C sets; the second ends the process at once.
-pub(crate) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let installed = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the user insists")]
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = installed {
-        ui::warn(&format!("Ctrl-C ends the process at once: {error}"));
-    }
-    stop
 }

@@ -7,7 +7,6 @@
 //!   features/text-00000.safetensors ...   one packed [frames, dim] tensor per modality and shard
 //! ```
 
-mod card;
 mod check;
 mod descriptor;
 mod error;
@@ -19,12 +18,12 @@ mod memory;
 mod partial;
 mod reader;
 mod shard;
+mod split_counts;
 mod stats;
 pub mod synth;
 mod table;
 mod writer;
 
-pub use card::{DataCard, Leak, Leakage, leak_sentence};
 pub use check::{CheckOptions, CheckReport, Disagreement, Finding, FindingKind, check, check_dir};
 pub(crate) use descriptor::{Descriptor, is_plain_relative};
 pub use error::CorpusError;
@@ -33,6 +32,7 @@ pub use file_name::file_stem;
 pub use label_space::{label_column, score_column};
 pub use partial::remove_stale_partials;
 pub use reader::{Corpus, FrameView};
+pub use split_counts::SplitCounts;
 pub use stats::{ClassCount, CorpusStats, ModalityStats, Quantiles};
 pub use synth::Ceiling;
 pub use writer::CorpusWriter;

@@ -1,7 +1,8 @@
 //! What is in a corpus, in numbers.
 
+use super::SplitCounts;
 use super::{Corpus, FeatureDtype};
-use crate::{Head, Modality, import::SplitCounts};
+use crate::{Head, Modality};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,14 +11,11 @@ pub mod mult;
 mod pickled;
 mod score;
 
+pub use crate::corpus::SplitCounts;
 pub use error::{ImportError, Refusal};
 pub use score::ScoreClasses;
 
-use crate::{
-    Modality,
-    corpus::{FeatureDtype, Split, Utterance},
-    error::nearest,
-};
+use crate::{Modality, corpus::FeatureDtype, error::nearest};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -289,40 +286,6 @@ pub struct ImportSummary {
     pub splits: SplitCounts,
     /// What the user should know, one sentence each.
     pub warnings: Vec<String>,
-}
-
-/// Numbers of utterances per split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SplitCounts {
-    /// In the part that parameters are fitted on.
-    pub train: usize,
-    /// In the part that choices are made on.
-    pub valid: usize,
-    /// In the part that is opened once.
-    pub test: usize,
-    /// In none of them.
-    pub unassigned: usize,
-}
-
-impl SplitCounts {
-    /// Counts one more utterance.
-    pub fn add(&mut self, split: Option<Split>) {
-        match split {
-            Some(Split::Train) => self.train += 1,
-            Some(Split::Valid) => self.valid += 1,
-            Some(Split::Test) => self.test += 1,
-            None => self.unassigned += 1,
-        }
-    }
-
-    /// Counts the splits of utterances.
-    pub fn of<'a>(utterances: impl IntoIterator<Item = &'a Utterance>) -> Self {
-        let mut counts = Self::default();
-        for utterance in utterances {
-            counts.add(utterance.split);
-        }
-        counts
-    }
 }
 
 /// Handles values that are not finite as asked; returns how many were replaced.

@@ -15,8 +15,8 @@
 //!     of class c         the same with the two classes c and not c
 //! ```
 //!
-//! Deviation: [Fleiss1971] has the same number of votes on every item; with different numbers the
-//! formulas above weigh every item alike. Alpha [Krippendorff2011] weighs every vote alike.
+//! Deviation: \[Fleiss1971\] has the same number of votes on every item; with different numbers the
+//! formulas above weigh every item alike. Alpha \[Krippendorff2011\] weighs every vote alike.
 
 use crate::stats::BootstrapOptions;
 use rand::SeedableRng;

@@ -3,7 +3,7 @@
 //!
 //! - [`Votes`] are read by one of the [`formats`] (one row per vote, or counts per class);
 //! - a rule of [`rules`] turns the votes of every utterance and modality into a [`Decision`];
-//! - [`agreement`] says how well annotators agree, beyond chance;
+//! - [`agreement()`] says how well annotators agree, beyond chance;
 //! - [`stats`] streams a table of labels and measures the inconsistency between modalities.
 
 pub mod aggregate;

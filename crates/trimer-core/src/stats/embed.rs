@@ -125,7 +125,7 @@ const EARLY_STEPS: usize = 250;
 /// By how much attraction is exaggerated.
 const EXAGGERATION: f64 = 12.0;
 
-/// A place for each row by t-SNE [Maaten2008] with the exact gradient: perplexity 30 or what so few
+/// A place for each row by t-SNE \[Maaten2008\] with the exact gradient: perplexity 30 or what so few
 /// rows allow, 1000 steps, started from the principal components, step sizes as in scikit-learn.
 ///
 /// `None` below [`TSNE_MIN`] or above [`TSNE_MAX`] rows, and where no row differs from another. Equal
@@ -178,7 +178,7 @@ pub fn tsne(rows: &[Vec<f64>], seed: u64) -> Option<Vec<[f64; 2]>> {
     Some(places)
 }
 
-/// Which rows are neighbours, [Maaten2008] section 2 and equation 1: the symmetric p of every pair,
+/// Which rows are neighbours, \[Maaten2008\] section 2 and equation 1: the symmetric p of every pair,
 /// row-major, summing to 1.
 fn similarities(rows: &[Vec<f64>], perplexity: f64) -> Vec<f64> {
     let n = rows.len();
@@ -233,7 +233,7 @@ fn conditional(squares: &[f64], i: usize, perplexity: f64, out: &mut [f64]) {
     }
 }
 
-/// The gradient of the divergence of the map from the similarities, [Maaten2008] equation 5.
+/// The gradient of the divergence of the map from the similarities, \[Maaten2008\] equation 5.
 fn gradient(p: &[f64], places: &[[f64; 2]], exaggeration: f64) -> Vec<[f64; 2]> {
     let n = places.len();
     let closeness = |a: [f64; 2], b: [f64; 2]| {

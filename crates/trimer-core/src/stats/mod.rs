@@ -10,6 +10,7 @@ pub mod embed;
 pub mod multiple;
 pub mod paired;
 pub mod proportion;
+mod ranks;
 pub mod shapley;
 pub mod student;
 
@@ -20,4 +21,5 @@ pub use paired::{
     PairedBootstrap, TestResult, mcnemar_exact, paired_bootstrap, paired_t, wilcoxon_signed_rank,
 };
 pub use proportion::wilson;
+pub use ranks::ranks;
 pub use shapley::shapley;

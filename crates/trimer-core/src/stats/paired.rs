@@ -56,7 +56,7 @@ pub fn wilcoxon_signed_rank(a: &[f64], b: &[f64]) -> TestResult {
         return UNDEFINED;
     }
     let sizes: Vec<f64> = differences.iter().map(|d| d.abs()).collect();
-    let ranks = crate::metrics::correlation::ranks(&sizes);
+    let ranks = super::ranks(&sizes);
     let n = ranks.len() as f64;
     let positive: f64 = ranks
         .iter()

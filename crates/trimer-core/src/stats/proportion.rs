@@ -3,7 +3,7 @@
 /// Half of the standard normal's middle 95 %.
 const Z95: f64 = 1.959_963_984_540_054;
 
-/// The 95 % score interval of a share `hits / n` [Wilson1927]; NaN without cases.
+/// The 95 % score interval of a share `hits / n` \[Wilson1927\]; NaN without cases.
 ///
 /// Unlike the interval value ± z·error it stays within 0..=1 and has a length at 0 and 1 too.
 pub fn wilson(hits: u64, n: u64) -> [f64; 2] {

@@ -79,7 +79,7 @@ impl Conversations {
         )
     }
 
-    /// The rows in their places, zero where padded: the way back from [`Self::unpad`].
+    /// The rows in their places, zero where padded: the inverse of [`Self::unpad`].
     ///
     /// # Shapes
     /// - `x`: `[utterance, feature]`
@@ -188,7 +188,7 @@ pub struct InputSpec {
     pub lengths: ModalityMap<usize>,
     /// How longer sequences are cut.
     pub sampling: ModalityMap<Sampling>,
-    /// At conversation level, how many speakers of a conversation are told apart; `None` at
+    /// At conversation level, how many speakers of a conversation are distinguished; `None` at
     /// utterance level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_speakers: Option<usize>,

@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor, activation::softmax};
 use trimer_kernels::{AttentionMasks, AttentionOptions, LinearOptions, attention, linear};
 
-/// Stands for minus infinity among the scores: its exponential is zero beside any real score, and a
+/// Stands for minus infinity among the scores: its exponential is zero next to any real score, and a
 /// row in which every key is masked gets equal weights instead of NaN.
 const MASKED: f32 = -1e30;
 

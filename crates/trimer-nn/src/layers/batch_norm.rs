@@ -16,7 +16,7 @@ const MOMENTUM: f64 = 0.1;
 /// A training pass takes mean and biased variance from the batch and moves the running statistics a
 /// tenth of the way towards the batch's mean and unbiased variance; an evaluation pass uses the
 /// running statistics. They are buffers: in the state dict and in checkpoints, without gradient,
-/// and not counted among the parameters. The batch counter that PyTorch keeps beside them has no
+/// and not counted among the parameters. The batch counter that PyTorch keeps with them has no
 /// effect and is not kept.
 ///
 /// Deviation: a training batch of one row, for which PyTorch raises an error, is treated as in

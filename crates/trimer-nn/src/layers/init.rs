@@ -12,7 +12,7 @@ pub struct Initializer {
     rng: ChaCha8Rng,
     device: Device,
     /// Everything is zero: the values come from a file.
-    blank: bool,
+    uninitialised: bool,
 }
 
 impl Initializer {
@@ -21,14 +21,14 @@ impl Initializer {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             device: device.clone(),
-            blank: false,
+            uninitialised: false,
         }
     }
 
     /// Makes every parameter zero without drawing a number, for a model whose values will be loaded.
-    pub fn blank(device: &Device) -> Self {
+    pub fn uninitialised(device: &Device) -> Self {
         Self {
-            blank: true,
+            uninitialised: true,
             ..Self::new(0, device)
         }
     }
@@ -40,7 +40,7 @@ impl Initializer {
 
     /// A parameter whose every element is `value`.
     pub fn constant<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        if self.blank {
+        if self.uninitialised {
             return self.zeros(shape);
         }
         let len = shape.iter().product();
@@ -59,7 +59,7 @@ impl Initializer {
         low: f64,
         high: f64,
     ) -> Param<Tensor<D>> {
-        if self.blank {
+        if self.uninitialised {
             return self.zeros(shape);
         }
         let len: usize = shape.iter().product();
@@ -74,7 +74,7 @@ impl Initializer {
 
     /// Normal with mean zero and the given standard deviation.
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
-        if self.blank {
+        if self.uninitialised {
             return self.zeros(shape);
         }
         let len: usize = shape.iter().product();

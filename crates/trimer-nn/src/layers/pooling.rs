@@ -49,13 +49,13 @@ pub fn last_step(x: Tensor<3>, pad_mask: Option<&Tensor<2, Bool>>) -> Tensor<2> 
     let Some(pad) = pad_mask else {
         return x.narrow(1, time - 1, 1).reshape([batch, d_model]);
     };
-    let filled = pad.clone().bool_not().float(); // [batch, time]
-    let mut after = Tensor::zeros([batch, 1], &filled.device());
+    let valid = pad.clone().bool_not().float(); // [batch, time]
+    let mut after = Tensor::zeros([batch, 1], &valid.device());
     if time > 1 {
-        after = Tensor::cat(vec![filled.clone().narrow(1, 1, time - 1), after], 1);
+        after = Tensor::cat(vec![valid.clone().narrow(1, 1, time - 1), after], 1);
     }
-    // One where a step is filled and the next is not.
-    let chosen = filled - after;
+    // One where a step is valid and the next is not.
+    let chosen = valid - after;
     chosen
         .reshape([batch, 1, time])
         .matmul(x)
@@ -74,9 +74,9 @@ pub fn mean_step(x: Tensor<3>, pad_mask: Option<&Tensor<2, Bool>>) -> Tensor<2> 
     let Some(pad) = pad_mask else {
         return x.mean_dim(1).reshape([batch, d_model]);
     };
-    let filled = pad.clone().bool_not().float(); // [batch, time]
-    let count = filled.clone().sum_dim(1).clamp_min(1.0); // [batch, 1]
-    (filled / count)
+    let valid = pad.clone().bool_not().float(); // [batch, time]
+    let count = valid.clone().sum_dim(1).clamp_min(1.0); // [batch, 1]
+    (valid / count)
         .reshape([batch, 1, time])
         .matmul(x)
         .reshape([batch, d_model])

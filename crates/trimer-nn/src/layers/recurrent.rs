@@ -39,7 +39,7 @@ impl RecurrentConfig {
         }
     }
 
-    /// Width of the output: both directions side by side.
+    /// Width of the output: both directions concatenated.
     pub const fn d_output(&self) -> usize {
         if self.bidirectional {
             2 * self.d_hidden
@@ -177,7 +177,7 @@ pub struct Recurrent {
 /// What a [`Recurrent`] module gives.
 #[derive(Debug, Clone)]
 pub struct RecurrentStates {
-    /// `[batch, time, d_output]`: the last layer's hidden states, directions side by side; zero at
+    /// `[batch, time, d_output]`: the last layer's hidden states, directions concatenated; zero at
     /// padding.
     pub states: Tensor<3>,
     /// The state at the end of each direction, in PyTorch's order: layer by layer, forward first.
@@ -185,7 +185,7 @@ pub struct RecurrentStates {
 }
 
 impl RecurrentStates {
-    /// `[batch, d_output]`: the last layer's hidden state at the end, directions side by side.
+    /// `[batch, d_output]`: the last layer's hidden state at the end, directions concatenated.
     pub fn last_hidden(&self) -> Tensor<2> {
         let [_, _, d_output] = self.states.dims();
         let [_, d_hidden] = self.last[0].hidden.dims();

@@ -9,10 +9,10 @@ use trimer_kernels::{CellKind, LinearOptions, RecurrentState, linear, recurrent}
 /// Stands for minus infinity among scores, without making a row of padding NaN.
 const MASKED: f32 = -1e30;
 
-/// Modalities side by side in the order audio, vision, text, which the field's loaders use.
+/// Modalities concatenated in the order audio, vision, text, which the field's loaders use.
 pub const JOINT_ORDER: [Modality; 3] = [Modality::Audio, Modality::Vision, Modality::Text];
 
-/// All modalities of a batch side by side, in the order of [`JOINT_ORDER`].
+/// All modalities of a batch concatenated, in the order of [`JOINT_ORDER`].
 ///
 /// # Shapes
 /// - result: `[conversation, turn, sum of the widths]`, and `[conversation, turn]`, true = padding
@@ -74,7 +74,7 @@ pub fn reverse_turns(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
 /// The turn at which the speaker of each turn spoke before, in the same conversation: in the order of a
 /// flattened `[conversation, turn]`, with the turns of each conversation in reverse order if so asked.
 /// Padding counts as a turn of the first speaker who says nothing, as in the references; no output
-/// hangs on it.
+/// depends on it.
 pub fn turns_before(conversations: &Conversations, reverse: bool) -> Vec<Option<usize>> {
     let turns = conversations.turns();
     let mut all = Vec::with_capacity(conversations.lengths.len() * turns);
@@ -98,11 +98,11 @@ pub fn turns_before(conversations: &Conversations, reverse: bool) -> Vec<Option<
     all
 }
 
-/// Whose state a turn reads, one-hot: its speaker's, and in padding the first party's, as in the
+/// Whose state a turn reads, one-hot: its speaker's, and in padding the first speaker's, as in the
 /// references.
 ///
 /// # Shapes
-/// - `speakers`: `[conversation, turn, party]`, zero at padding; result the same, nowhere zero
+/// - `speakers`: `[conversation, turn, speaker]`, zero at padding; result the same, nowhere zero
 pub fn reading(speakers: &Tensor<3>) -> Tensor<3> {
     let [_, _, parties] = speakers.dims();
     let nobody = speakers.clone().sum_dim(2).neg() + 1.0; // [conversation, turn, 1]

@@ -1,4 +1,4 @@
-//! Focal losses: samples that are judged well already count less.
+//! Focal losses: samples that are classified well already count less.
 
 use super::Reduction;
 use burn::tensor::{Tensor, TensorData, activation::log_softmax};
@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData, activation::log_softmax};
 /// `[Lin2017] eq. 4-5`. The mean is over samples; class weights do not normalise it.
 #[derive(Debug, Clone)]
 pub struct FocalLoss {
-    /// How much well judged samples are weakened; 0 = cross-entropy.
+    /// How much well classified samples are weakened; 0 = cross-entropy.
     pub gamma: f64,
     /// One weight per class; `None` = all one.
     pub class_weights: Option<Vec<f32>>,

@@ -4,8 +4,8 @@
 //!
 //! | form | what |
 //! |---|---|
-//! | `early` | the modalities side by side, one bidirectional LSTM |
-//! | `hierarchical` | a bidirectional LSTM and a dense layer per modality, their outputs side by side through another LSTM |
+//! | `early` | the modalities concatenated, one bidirectional LSTM |
+//! | `hierarchical` | a bidirectional LSTM and a dense layer per modality, their outputs concatenated through another LSTM |
 //!
 //! Deviation: all levels are trained together with one loss; the paper trains the unimodal LSTMs first
 //! and then the fusion on their outputs.
@@ -50,7 +50,7 @@ pub struct BcLstmConfig {
     pub n_layers: usize,
     /// Also from the last turn to the first; off = only the past counts.
     pub bidirectional: bool,
-    /// The dense layers read the features beside the states, so that an utterance need not pass the LSTM
+    /// The dense layers read the features with the states, so that an utterance need not pass the LSTM
     /// to be heard. Ours; off in the paper.
     #[serde(default)]
     pub features_beside: bool,

@@ -111,7 +111,7 @@ impl ModelConfig {
         task: Task,
         device: &Device,
     ) -> Result<AnyModel> {
-        self.build_with(input, task, Initializer::blank(device))
+        self.build_with(input, task, Initializer::uninitialised(device))
     }
 
     fn build_with(&self, input: &InputSpec, task: Task, mut init: Initializer) -> Result<AnyModel> {

@@ -85,7 +85,7 @@ impl DialogueGcnConfig {
         }
     }
 
-    /// Width of features and states of a node side by side.
+    /// Width of concatenated features and states of a node.
     const fn d_joint(&self) -> usize {
         2 * self.d_context + self.d_graph
     }
@@ -164,12 +164,12 @@ impl ModelConfigOf for DialogueGcnConfig {
     }
 
     fn build(&self, input: &InputSpec, task: Task, init: &mut Initializer) -> Result<DialogueGcn> {
-        let parties = input.n_speakers.unwrap_or(1);
+        let n_speakers = input.n_speakers.unwrap_or(1);
         let linear = |dim: Option<usize>, init: &mut Initializer| {
             dim.map(|dim| Linear::new(dim, self.d_model, init))
         };
         let graph = |dim: Option<usize>, init: &mut Initializer| {
-            dim.map(|_| DialogueGraph::new(self, parties, init))
+            dim.map(|_| DialogueGraph::new(self, n_speakers, init))
         };
         let dims = &input.dims;
         let modalities = input.modalities().len();
@@ -204,9 +204,9 @@ pub struct DialogueGraph {
 }
 
 impl DialogueGraph {
-    fn new(cfg: &DialogueGcnConfig, parties: usize, init: &mut Initializer) -> Self {
+    fn new(cfg: &DialogueGcnConfig, n_speakers: usize, init: &mut Initializer) -> Self {
         let (x, z) = (2 * cfg.d_context, cfg.d_joint());
-        let relations = 2 * parties * parties;
+        let relations = 2 * n_speakers * n_speakers;
         Self {
             lstm: Recurrent::new(&cfg.context(), init),
             positions: init.uniform([cfg.max_turns, x], 1.0 / (x as f64).sqrt()),

@@ -11,7 +11,7 @@
 //! | emotion `e_t = GRU_e(q_s, e_{t-1})` | eq. 9 | [`PartyCell::run`] |
 //! | both directions, attention over all emotion states | section 3.4 | [`DialogueRnn`] |
 //!
-//! The reference updates the state of every party and keeps that of the speaker; here the speaker's alone
+//! The reference updates the state of every speaker and keeps that of the speaker; here the speaker's alone
 //! is computed, which is the same. Deviation: dropout on emotion states acts behind the recurrence, the
 //! reference feeds the dropped state on.
 
@@ -33,8 +33,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality};
-use trimer_kernels::dropout::{Site, Stream};
-use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+use trimer_kernels::{
+    DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, DropoutSite, DropoutStream,
+    dialogue_rnn,
+};
 
 static INFO: ModelInfo = ModelInfo {
     id: "dialoguernn",
@@ -54,7 +56,7 @@ static INFO: ModelInfo = ModelInfo {
 pub struct DialogueRnnConfig {
     /// Width of the global state.
     pub d_global: usize,
-    /// Width of a party's state.
+    /// Width of a speaker's state.
     pub d_party: usize,
     /// Width of the emotion state.
     pub d_emotion: usize,
@@ -132,9 +134,9 @@ impl ModelConfigOf for DialogueRnnConfig {
             self.d_emotion,
         );
         let gru = |d_input: usize, d_hidden: usize| 6 * d_hidden * (d_input + d_hidden);
-        let parties = input.n_speakers.unwrap_or(1);
+        let n_speakers = input.n_speakers.unwrap_or(1);
         let listeners = if self.listener {
-            parties * gru(m + p, p)
+            n_speakers * gru(m + p, p)
         } else {
             0
         };
@@ -201,7 +203,7 @@ impl PartyCell {
     ///
     /// # Shapes
     /// - `x`: `[conversation, turn, d_input]`
-    /// - `speakers`: `[conversation, turn, party]`, one-hot, zero at padding
+    /// - `speakers`: `[conversation, turn, speaker]`, one-hot, zero at padding
     /// - `before`: the turn at which the same speaker spoke before, see [`turns_before`]; beside it, how long
     ///   the conversations are
     /// - result: `[conversation, turn, d_emotion]`
@@ -265,29 +267,30 @@ impl PartyCell {
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let mut mask = |d: usize| {
             let drops = rec.is_training() && p > 0.0;
-            let stream = drops.then(|| Stream::new(rec.next_seed(), Site::Values, p))?;
+            let stream =
+                drops.then(|| DropoutStream::new(rec.next_seed(), DropoutSite::Values, p))?;
             stream.map(|stream| stream.factors(before.len(), d))
         };
-        let options = PartyOptions {
+        let options = DialogueRnnOptions {
             global_mask: mask(d_global),
-            party_mask: mask(d_party),
+            speaker_mask: mask(d_party),
             before,
             lengths,
         };
-        let inputs = PartyInputs {
+        let inputs = DialogueRnnInputs {
             global: ready.into_g.clone(),
-            party: ready.into_p.clone(),
+            speaker: ready.into_p.clone(),
             query: ready.queries.clone(),
         };
-        let weights = PartyWeights {
-            global_from_party: ready.from_party.clone(),
+        let weights = DialogueRnnWeights {
+            global_from_speaker: ready.from_party.clone(),
             global_hh: self.g_cell.weight_hh.val(),
             global_bias_hh: self.g_cell.bias_hh.val(),
-            party_from_context: ready.from_context.clone(),
-            party_hh: self.p_cell.weight_hh.val(),
-            party_bias_hh: self.p_cell.bias_hh.val(),
+            speaker_from_context: ready.from_context.clone(),
+            speaker_hh: self.p_cell.weight_hh.val(),
+            speaker_bias_hh: self.p_cell.bias_hh.val(),
         };
-        party_recurrence(inputs, weights, options)
+        dialogue_rnn(inputs, weights, options)
     }
 
     /// The speakers' states, and those of listeners, turn by turn.
@@ -299,18 +302,18 @@ impl PartyCell {
         p: f64,
         rec: &mut Recorder,
     ) -> Tensor<3> {
-        let [batch, turns, parties] = speakers.dims();
+        let [batch, turns, n_speakers] = speakers.dims();
         let [_, d_global] = self.g_cell.weight_hh.dims();
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let device = speakers.device();
         let readers = reading(speakers);
-        let mut party = Tensor::<3>::zeros([batch, parties, d_party], &device);
+        let mut party = Tensor::<3>::zeros([batch, n_speakers, d_party], &device);
         let mut global = Tensor::<3>::zeros([batch, 1, d_global], &device);
         let mut history: Option<Tensor<3>> = None;
         let mut all = Vec::with_capacity(turns);
         for turn in 0..turns {
             let at = |x: &Tensor<3>| x.clone().narrow(1, turn, 1);
-            let who = at(speakers); // [batch, 1, party]
+            let who = at(speakers); // [batch, 1, speaker]
             let own = at(&readers).matmul(party.clone()); // [batch, 1, d_party]
             report(&self.g_cell, &at(x), &own);
             let gates = at(&ready.into_g) + project(own.clone(), ready.from_party.clone(), None);
@@ -327,17 +330,18 @@ impl PartyCell {
                 (Some(cell), Some((into_l, from_spoken))) => {
                     report(cell, &at(x), &spoken);
                     let gates = at(into_l) + project(spoken.clone(), from_spoken.clone(), None);
-                    let rows = batch * parties;
-                    let gates =
-                        gates
-                            .expand([batch, parties, 3 * d_party])
-                            .reshape([rows, 1, 3 * d_party]);
+                    let rows = batch * n_speakers;
+                    let gates = gates.expand([batch, n_speakers, 3 * d_party]).reshape([
+                        rows,
+                        1,
+                        3 * d_party,
+                    ]);
                     let heard = gru_step(cell, gates, party.reshape([rows, 1, d_party]));
-                    dropout(heard.reshape([batch, parties, d_party]), p, rec)
+                    dropout(heard.reshape([batch, n_speakers, d_party]), p, rec)
                 }
                 _ => party,
             };
-            let speaks = who.transpose(); // [batch, party, 1]
+            let speaks = who.transpose(); // [batch, speaker, 1]
             party = others * (speaks.clone().neg() + 1.0) + spoken.clone() * speaks;
             all.push(spoken);
             history = Some(match history {
@@ -349,7 +353,7 @@ impl PartyCell {
     }
 }
 
-/// Reports what a cell reads in a turn, `[conversation, 1, ..]` each, side by side.
+/// Reports what a cell reads in a turn, `[conversation, 1, ..]` each, concatenated.
 fn report(cell: &RecurrentCell, utterance: &Tensor<3>, state: &Tensor<3>) {
     if probe::wants(cell.weight_ih.id) {
         let input = Tensor::cat(vec![utterance.clone(), state.clone()], 2);
@@ -357,12 +361,12 @@ fn report(cell: &RecurrentCell, utterance: &Tensor<3>, state: &Tensor<3>) {
     }
 }
 
-/// The speakers' states with that of the first party in padding, unchanged since it last spoke, as the
-/// reference has it. Only what layers are reported to read hangs on that.
+/// The speakers' states with that of the first speaker in padding, unchanged since it last spoke, as the
+/// reference has it. Only what layers are reported to read depends on that.
 ///
 /// # Shapes
 /// - `spoken` and result: `[conversation, turn, d_party]`
-/// - `speakers`: `[conversation, turn, party]`, zero at padding
+/// - `speakers`: `[conversation, turn, speaker]`, zero at padding
 fn silent_padding(spoken: Tensor<3>, speakers: &Tensor<3>, before: &[Option<usize>]) -> Tensor<3> {
     let [conversations, turns, dim] = spoken.dims();
     let device = spoken.device();
@@ -384,7 +388,7 @@ fn silent_padding(spoken: Tensor<3>, speakers: &Tensor<3>, before: &[Option<usiz
     spoken * real + earlier * padding
 }
 
-/// What hangs on the utterances alone, computed for all turns at once, and the columns of the weights that
+/// What depends on the utterances alone, computed for all turns at once, and the columns of the weights that
 /// read a state, cut out once: each cut costs a gradient of full size.
 struct Prepared {
     /// `[conversation, turn, 3 * d_global]`.
@@ -460,7 +464,7 @@ impl FusionModel for DialogueRnn {
             let mut reverse = reverse_turns(cell.run(x, &speakers, who, p, rec), lengths);
             if probe::is_active() {
                 // The reference pads what it turned back with zeros; only what layers are reported to
-                // read hangs on it.
+                // read depends on it.
                 reverse = reverse * pad_mask.clone().bool_not().float().unsqueeze_dim::<3>(2);
             }
             let reverse = dropout(reverse, self.cfg.p_emotion, rec);

@@ -33,7 +33,7 @@ pub struct LateFusion {
 }
 
 impl LateFusion {
-    /// A linear classifier on features side by side, of equal width, in [`JOINT_ORDER`], of the
+    /// A linear classifier on concatenated features of equal width, in [`JOINT_ORDER`], of the
     /// modalities that are `present`.
     pub fn side_by_side(head: &Linear, present: impl Fn(Modality) -> bool) -> Self {
         let [_, joint] = head.weight.dims();

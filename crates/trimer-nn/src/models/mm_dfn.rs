@@ -12,7 +12,7 @@
 //! | classifier on features and states of all modalities | eq. 7-8 | [`MmDfn`] |
 //!
 //! Deviations: with `mask_padding` the GRUs stop where their turns end (the reference reads the padding,
-//! so that its output hangs on the batch); a node of zeros has no direction instead of a NaN. The
+//! so that its output depends on the batch); a node of zeros has no direction instead of a NaN. The
 //! alternative heads and unused parameters of the code are not kept; checkpoints that have the latter load
 //! all the same.
 
@@ -34,7 +34,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality, ModalityMap};
-use trimer_kernels::side_by_side;
+use trimer_kernels::concat;
 
 static INFO: ModelInfo = ModelInfo {
     id: "mm_dfn",
@@ -335,7 +335,7 @@ impl FusionModel for MmDfn {
         let nodes = dropout(nodes, p, rec);
         let states = self.graph.forward(nodes.clone(), &graph, rec);
         rec.tap("graph.out", &states.clone().unsqueeze_dim(0));
-        let features = side_by_side(nodes, states, modalities);
+        let features = concat(nodes, states, modalities);
         let features = relu(dropout(features, p, rec));
         ModelOutput {
             logits: HeadMap {

@@ -12,7 +12,7 @@
 //! | classifier on features and states of all modalities | eq. 9-11 | [`Mmgcn`] |
 //!
 //! Deviations: with `mask_padding` the LSTM stops where a conversation ends (the reference reads the
-//! padding, so that its output hangs on the batch); a node of zeros has no direction instead of a NaN.
+//! padding, so that its output depends on the batch); a node of zeros has no direction instead of a NaN.
 //! Parameters that never influence the output (`graph_model.a_fc`, `final_fc`, ..) are not kept;
 //! checkpoints that have them load all the same.
 
@@ -34,7 +34,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality, ModalityMap};
-use trimer_kernels::side_by_side;
+use trimer_kernels::concat;
 
 static INFO: ModelInfo = ModelInfo {
     id: "mmgcn",
@@ -156,7 +156,7 @@ impl ModelConfigOf for MmgcnConfig {
             dim.map(|dim| TurnTower::new(dim, &self.context(), self.reads_context(m), init))
         };
         let width = 2 * self.d_context;
-        let parties = input.n_speakers.unwrap_or(1);
+        let n_speakers = input.n_speakers.unwrap_or(1);
         let joint = input.modalities().len() * (width + self.d_graph);
         Ok(Mmgcn {
             text_tower: tower(Modality::Text, init),
@@ -164,7 +164,7 @@ impl ModelConfigOf for MmgcnConfig {
             vision_tower: tower(Modality::Vision, init),
             speakers: self
                 .speaker_embedding
-                .then(|| init.normal([parties, width], 1.0)),
+                .then(|| init.normal([n_speakers, width], 1.0)),
             graph: Gcnii::new(self.graph(), init),
             head: Linear::new(joint, task.n_outputs(), init),
             cfg: self.clone(),
@@ -213,7 +213,7 @@ impl FusionModel for Mmgcn {
         let nodes = dropout(nodes, p, rec);
         let states = self.graph.forward(nodes.clone(), &graph, rec);
         rec.tap("graph.out", &states.clone().unsqueeze_dim(0));
-        let features = side_by_side(nodes, states, modalities);
+        let features = concat(nodes, states, modalities);
         let features = relu(dropout(features, p, rec));
         ModelOutput {
             logits: HeadMap {
@@ -288,7 +288,7 @@ pub(super) fn graph_state_key(path: &str) -> String {
     }
 }
 
-/// Keys of the reference that no output hangs on; MM-DFN has the same.
+/// Keys of the reference that no output depends on; MM-DFN has the same.
 pub(super) fn is_unused_graph_key(key: &str) -> bool {
     const PARTS: [&str; 9] = [
         "a_fc",

@@ -1,8 +1,8 @@
 //! One modality alone: a transformer tower of LFMIM's kind with a head, and no fusion.
 //!
 //! The tower is that of `[Sun2023] eq. 1, 2, 5` with positions, blocks, learned weights over time
-//! and a head; what it does not have is company. It answers to the multimodal label, so that its
-//! row can stand beside those of the fusion models.
+//! and a head; what it does not have is company. It is supervised by the multimodal label, so that its
+//! row can stand next to those of the fusion models.
 
 use super::{
     FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Owner, Properties, ReadLimits, Task,
@@ -117,7 +117,7 @@ impl ModelConfigOf for UnimodalConfig {
                     "`unimodal` is to read {}, the input has `{present}`",
                     self.modality
                 ),
-                hint: "choose another with `--set model.modality=audio` (or text, vision)".into(),
+                hint: "choose another with `model.modality=audio` (or text, vision)".into(),
             });
         }
         Ok(())

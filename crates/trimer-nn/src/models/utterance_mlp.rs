@@ -1,7 +1,7 @@
 //! An utterance on its own: the baseline without context.
 //!
-//! The features of all modalities side by side, dropout, linear layers with ReLU between them. It reads
-//! conversations like the models beside it, so that it is trained and judged on the same batches, but
+//! The concatenated features of all modalities, dropout, linear layers with ReLU between them. It reads
+//! conversations like the models next to it, so that it is trained and evaluated on the same batches, but
 //! no utterance sees another. Ours.
 
 use super::{FusionModel, Level, ModelConfigOf, ModelInfo, ModelOutput, Task, TaskKind};
@@ -25,7 +25,7 @@ static INFO: ModelInfo = ModelInfo {
     citation: "baseline of this toolkit",
     reconstruction: false,
     presets: &["default"],
-    summary: "the modalities of one utterance side by side, linear layers: what can be had without context",
+    summary: "the concatenated modalities of one utterance, linear layers: what can be had without context",
 };
 
 /// Configuration of [`UtteranceMlp`].

@@ -68,7 +68,7 @@ impl Stored {
 /// Tensors and our own metadata.
 type FileContent<T> = (BTreeMap<String, T>, BTreeMap<String, String>);
 
-/// As [`read_tensors`], with what [`write_safetensors`] stored beside them.
+/// As [`read_tensors`], with what [`write_safetensors`] stored with them.
 pub fn read_file(path: &Path) -> Result<FileContent<NamedTensor>> {
     let (stored, metadata) = read_stored(path)?;
     let copied = stored.into_iter().map(|(name, tensor)| {

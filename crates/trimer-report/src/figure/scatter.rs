@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     number::exact,
-    palette::N_SERIES,
     scale::{Scale, Ticks, extent},
     svg::{Anchor, Svg, shortened},
 };
@@ -240,11 +239,6 @@ impl Figure for ScatterPlot {
     fn shows_numbers(&self) -> bool {
         false
     }
-}
-
-/// The class of a group's colour.
-pub(crate) fn colour(group: usize) -> usize {
-    group % N_SERIES
 }
 
 #[cfg(test)]

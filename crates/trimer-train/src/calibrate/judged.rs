@@ -67,7 +67,7 @@ impl Judged {
     /// abstaining for each of the `wished` accuracies does.
     ///
     /// # Errors
-    /// When there is nothing to judge, or a probability is none.
+    /// When there is nothing to evaluate, or a probability is none.
     pub fn result(&self, wished: &[f64], options: &EvaluationOptions) -> Result<CalibrationResult> {
         let answered: Vec<Vec<Vec<bool>>> = (0..self.after.len())
             .map(|seed| wished.iter().map(|w| self.answered(seed, *w)).collect())

@@ -1,7 +1,7 @@
 //! Probabilities that mean something: what is fitted on validation once a seed is selected, how it is
 //! stored and how it is applied.
 //!
-//! Every seed of a run has a `calibration.json` beside its weights, and that file is the only place
+//! Every seed of a run has a `calibration.json` next to its weights, and that file is the only place
 //! where temperatures and thresholds are kept. Predictions on disk stay as the model gave them.
 //! Nothing is ever fitted on test.
 
@@ -51,7 +51,7 @@ pub struct HeadCalibration {
     pub loss_before: f64,
     /// Their mean log loss in nats with the temperature.
     pub loss_after: f64,
-    /// For every accuracy that can be wished on these decisions, the threshold on the calibrated
+    /// For every target accuracy on these decisions, the threshold on the calibrated
     /// confidence that answers most of them; from the highest threshold to the lowest.
     pub abstain: Vec<CoveragePoint>,
     /// Per class, or yes/no label, the threshold on its calibrated probability with the highest F1;

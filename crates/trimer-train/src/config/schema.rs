@@ -139,7 +139,7 @@ pub enum SelectOn {
     /// Validation: what a table may rest on.
     #[default]
     Valid,
-    /// Test: only to show by how much that inflates a score; every result is stamped.
+    /// Test: only to show by how much that inflates a score; every result carries a warning banner.
     Test,
 }
 
@@ -157,7 +157,7 @@ impl SelectOn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Passes over the train split; 0 = judge the initial weights.
+    /// Passes over the train split; 0 = evaluate the initial weights.
     pub epochs: usize,
     /// Utterances per step; for models that read conversations, conversations.
     pub batch_size: usize,
@@ -306,7 +306,7 @@ pub struct TuningRecord {
     pub corpus_fingerprint: String,
 }
 
-/// A fully resolved run: everything that its result depends on, beside the corpus itself.
+/// A fully resolved run: everything that its result depends on, besides the corpus itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
@@ -327,7 +327,7 @@ pub struct RunConfig {
     pub init_weights: std::path::PathBuf,
     /// What is predicted.
     pub task: Task,
-    /// Which label column each head learns from and is judged against.
+    /// Which label column each head learns from and is evaluated against.
     #[serde(default)]
     pub label_columns: Option<HeadMap<Head>>,
     /// What the model reads.

@@ -349,7 +349,7 @@ mod tests {
         let found = arrange(&corpus, &[3, 1, 0, 2, 5, 4], 2);
         assert_eq!(found.lengths, [2, 3, 1]);
         assert_eq!(found.speakers, [0, 1, 0, 1, 0, 0]);
-        // Parts of one conversation are told apart too.
+        // Parts of one conversation are distinguished too.
         for (window, lengths) in [(None, [1, 2, 3]), (Some(2), [1, 2, 2])] {
             let parts = growing(&corpus, &[0], window);
             let rows: Vec<usize> = parts.iter().flat_map(|p| p.rows.clone()).collect();
@@ -360,7 +360,7 @@ mod tests {
         let parts = windows(&corpus, &[0], 2);
         let rows: Vec<usize> = parts.iter().flat_map(|p| p.rows.clone()).collect();
         assert_eq!(arrange(&corpus, &rows, 2).lengths, [2, 2]);
-        // More speakers than are told apart.
+        // More speakers than are distinguished.
         assert_eq!(arrange(&corpus, &[0, 2], 1).speakers, [0, 0]);
     }
 

@@ -231,20 +231,20 @@ pub fn shuffled(rows: &[usize], seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
-/// What of a corpus a model reads, from the wishes of the configuration.
+/// What of a corpus a model reads, from what the configuration asks for.
 ///
-/// `lengths` and `sampling` are the model's defaults, overridden by positive `wished` lengths. A
+/// `lengths` and `sampling` are the model's defaults, overridden by positive `target` lengths. A
 /// length is never longer than the longest sequence of the train split.
 ///
 /// # Errors
-/// When a wished modality is not in the corpus, or none is left.
+/// When a modality that was asked for is not in the corpus, or none is left.
 pub fn input_spec(
     corpus: &Corpus,
     train: &[usize],
     modalities: &[Modality],
     lengths: ModalityMap<usize>,
     sampling: ModalityMap<Sampling>,
-    wished: ModalityMap<usize>,
+    target: ModalityMap<usize>,
 ) -> Result<InputSpec> {
     let dims = corpus.dims();
     let available: ModalitySet = dims
@@ -263,9 +263,7 @@ pub fn input_spec(
                 "the corpus `{}` has no {missing} features",
                 corpus.info().name
             ),
-            hint: format!(
-                "it has `{available}`; choose among them with `--set data.modalities=[..]`"
-            ),
+            hint: format!("it has `{available}`; choose among them with `data.modalities=[..]`"),
         }
         .into());
     }
@@ -282,9 +280,9 @@ pub fn input_spec(
             if !wanted.contains(m) {
                 return 0;
             }
-            match *wished.get(m) {
+            match *target.get(m) {
                 0 => (*lengths.get(m)).min(longest(m)).max(1),
-                wish => wish,
+                length => length,
             }
         }),
         sampling,

@@ -68,7 +68,7 @@ impl Chain {
             return super::refuse(
                 self.plugins[0].info(),
                 model.info(),
-                "it is fitted at once: there are no gradients to change",
+                "it is fitted in closed form: there are no gradients to change",
                 "choose a model that is trained in epochs",
             );
         }
@@ -199,7 +199,7 @@ impl Chain {
         Ok(())
     }
 
-    /// What later steps hang on, in the order of the plug-ins.
+    /// What later steps depend on, in the order of the plug-ins.
     pub fn state(&self) -> serde_json::Value {
         let all = self
             .plugins
@@ -260,7 +260,7 @@ pub struct Pass<'a> {
     pub inputs: &'a Inputs,
     /// Where training stands.
     pub at: StepInfo,
-    /// Which label column each head answers to.
+    /// Which label column supervises each head.
     pub columns: &'a HeadMap<Head>,
     /// The training loss of any output.
     pub criterion: Criterion<'a>,

@@ -30,7 +30,7 @@ pub struct PluginInfo {
 /// [`Self::wants_inputs`] before the forward pass and [`Self::after_backward`] between the backward pass
 /// and the clipping of gradients.
 ///
-/// A plug-in draws random numbers from [`StepInfo::seed`] alone and keeps everything that a later step hangs
+/// A plug-in draws random numbers from [`StepInfo::seed`] alone and keeps everything that a later step depends
 /// on in its [`Self::state`], so that an interrupted run goes on to the bit.
 pub trait TrainPlugin: std::fmt::Debug {
     /// The registry entry.
@@ -72,7 +72,7 @@ pub trait TrainPlugin: std::fmt::Debug {
         true
     }
 
-    /// What later steps hang on.
+    /// What later steps depend on.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

@@ -12,7 +12,7 @@
 //! Deviations, ours: more than two modalities, by the mean of the others; all matrices of an encoder are
 //! modulated, not convolution kernels alone (`conv_only`); scores `exp(-|o - y|)` where a score is
 //! learned; models whose fusion is no linear classifier but that have heads of their own for each
-//! modality are judged by these.
+//! modality are rated by these.
 
 use super::{
     GradientMap, ModelView, Notes, PluginConfigOf, PluginInfo, Start, Step, TrainPlugin, in_order,
@@ -174,7 +174,7 @@ impl OgmGe {
         self
     }
 
-    /// The scores of each modality alone and the label column that they answer to.
+    /// The scores of each modality alone and the label column that supervises them.
     fn alone(
         late: Option<LateFusion>,
         output: &ModelOutput,

@@ -107,7 +107,7 @@ pub struct Step<'a> {
     pub modalities: ModalitySet,
     /// What is predicted.
     pub task: Task,
-    /// Which label column each head answers to.
+    /// Which label column supervises each head.
     pub columns: &'a HeadMap<Head>,
     pub(super) criterion: Criterion<'a>,
 }

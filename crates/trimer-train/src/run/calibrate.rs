@@ -1,4 +1,4 @@
-//! The calibration of a run's seeds: fitted once on validation, stored beside their weights.
+//! The calibration of a run's seeds: fitted once on validation, stored next to their weights.
 
 use super::RunDir;
 use crate::calibrate::{Calibration, FILE, Judged};
@@ -62,7 +62,7 @@ impl RunDir {
                     "seed {seed} is not calibrated, and `{}` is not the corpus that the run was trained on",
                     corpus.path().display()
                 ),
-                hint: "calibrate it once on its own corpus; it can then be judged on any".into(),
+                hint: "calibrate it once on its own corpus; it can then be evaluated on any".into(),
             });
         }
         let predictions = self.predictions(seed, corpus, Split::Valid, device)?;

@@ -22,13 +22,13 @@ use trimer_nn::models::Task;
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// All seeds are trained and judged.
+    /// All seeds are trained and evaluated.
     Finished,
     /// Asked to stop; `--resume` continues.
     Interrupted,
 }
 
-/// Trains what is not trained yet, then opens test once and judges all seeds.
+/// Trains what is not trained yet, then opens test once and evaluates all seeds.
 ///
 /// # Errors
 /// When files cannot be read or written, or training diverges.
@@ -46,7 +46,7 @@ pub fn train_run(
     }
 }
 
-/// As [`train_run`] without the judgement at the end: test stays closed. For searches.
+/// As [`train_run`] without the evaluation at the end: test stays closed. For searches.
 ///
 /// # Errors
 /// As [`train_run`]; also for a run that selects on test.
@@ -114,7 +114,7 @@ fn judge(
     let mut results = serde_json::Map::new();
     for split in [Split::Valid, Split::Test] {
         let rows = labelled_rows_of_any(corpus, split, cfg.task);
-        // What was learned is not judged.
+        // What was learned is not evaluated.
         let learned = split == Split::Valid && cfg.data.fit_on == FitOn::TrainAndValid;
         if rows.is_empty() || learned {
             continue;

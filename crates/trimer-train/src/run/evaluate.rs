@@ -48,7 +48,7 @@ impl RunDir {
                     corpus.info().name
                 ),
                 hint:
-                    "a model is judged on all that it was trained on; `trimer predict` does without"
+                    "a model is evaluated on all that it was trained on; `trimer predict` does without"
                         .into(),
             }
             .into());
@@ -105,7 +105,7 @@ impl RunDir {
     }
 }
 
-/// Refuses to judge against labels that mean something else.
+/// Refuses to evaluate against labels that mean something else.
 fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
     let space = &corpus.info().label_space;
     let refuse = |ours: String, theirs: String| {
@@ -114,8 +114,7 @@ fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
                 "the run predicts {ours}, the corpus `{}` has {theirs}",
                 corpus.info().name
             ),
-            hint: "predictions without a judgement come from `trimer predict RUN --corpus DIR`"
-                .into(),
+            hint: "predict instead of evaluating: that needs no labels".into(),
         }
         .into())
     };

@@ -40,7 +40,7 @@ impl Protocol {
             format!("; that adds {:+.4} to its {}", i.gain(), i.metric)
         });
         Some(format!(
-            "SELECTED ON TEST: the epoch was chosen on the split that is judged{by}"
+            "SELECTED ON TEST: the epoch was chosen on the split that is evaluated{by}"
         ))
     }
 }
@@ -123,7 +123,7 @@ impl RunDir {
             path: self.path.clone(),
             reason: "the run selected its epoch on the test split: its test scores show nothing"
                 .into(),
-            hint: "train it with selection on validation; `--select-on test` shows it all the same, stamped, and by how much its score is inflated".into(),
+            hint: "train it with selection on validation; `select_on=test` shows it all the same, under a warning banner, with its selection bias".into(),
         })
     }
 

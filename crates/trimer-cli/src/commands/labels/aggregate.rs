@@ -5,24 +5,13 @@ use crate::{
     Answer,
     ui::{self, Hinted},
 };
-use anyhow::Context as _;
-use serde::Serialize;
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs::{self, File},
-    io::{BufWriter, Write as _},
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, path::PathBuf};
 use trimer_core::{
-    Head,
-    corpus::label_column,
-    io::csv_field,
-    labels::{self, Aggregation, Agreement, Expected, RuleOptions, StateCounts, Votes},
+    labels::{self, Aggregation, Expected, RuleOptions, Votes},
     stats::BootstrapOptions,
-    store::columns::{Column, write_columns},
 };
+use trimer_study::labels::{AggregatedLabels, LabelFiles};
+use trimer_study::text::table;
 
 /// Arguments of `trimer labels aggregate`.
 #[derive(Debug, clap::Args)]
@@ -102,109 +91,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Answer> {
         ..BootstrapOptions::default()
     };
     let found = labels::aggregate(&votes, &args.rule, &options, &bootstrap)?;
-    let summary = summary(&votes, &found);
+    let report = AggregatedLabels::new(&votes, &found);
     if let Some(out) = &args.out {
-        write_results(out, args, &votes, &found, &summary)?;
+        let files = LabelFiles {
+            complete: args.complete,
+            parquet: args.parquet,
+        };
+        report.write(out, files)?;
         ui::note(&format!("labels in {}", out.display()));
     }
     if args.json {
-        let labels = args.out.is_none().then(|| decisions(&votes, &found));
-        ui::json(&Summary { labels, ..summary })?;
+        ui::json(&report.to_json(args.out.is_none())?)?;
     } else {
         show_aggregation(&votes, &found);
     }
     Ok(Answer::Yes)
-}
-
-/// What is worth keeping beside the labels.
-#[derive(Debug, Serialize)]
-struct Summary<'a> {
-    rule: &'static str,
-    utterances: usize,
-    /// Utterances that have a label in every column.
-    complete: usize,
-    votes: usize,
-    annotators: usize,
-    classes: &'a [String],
-    states: BTreeMap<Head, StateCounts>,
-    agreement: BTreeMap<Head, &'a Agreement>,
-    todo: Vec<Todo<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Vec<Value>>,
-}
-
-/// Votes that somebody still has to give.
-#[derive(Debug, Serialize)]
-struct Todo<'a> {
-    id: &'a str,
-    modality: Head,
-    state: &'static str,
-    votes: usize,
-    missing_votes: u32,
-}
-
-fn summary<'a>(votes: &'a Votes, found: &'a Aggregation) -> Summary<'a> {
-    let columns = || {
-        let columns = found.columns.iter();
-        columns.filter_map(|(h, c)| Some((h, c.as_ref()?)))
-    };
-    let utterances = votes.utterances.len();
-    Summary {
-        rule: found.rule,
-        utterances,
-        complete: (0..utterances).filter(|k| found.is_complete(*k)).count(),
-        votes: votes.n_votes(),
-        annotators: votes.annotators.len(),
-        classes: &votes.classes,
-        states: columns().map(|(h, c)| (h, c.states)).collect(),
-        agreement: columns().map(|(h, c)| (h, &c.agreement)).collect(),
-        todo: todo(votes, found),
-        labels: None,
-    }
-}
-
-fn todo<'a>(votes: &'a Votes, found: &Aggregation) -> Vec<Todo<'a>> {
-    let mut list = Vec::new();
-    for (head, column) in found.columns.iter() {
-        let decisions = column.iter().flat_map(|c| &c.decisions);
-        for (ballot, decision) in votes.columns.get(head).iter().zip(decisions) {
-            let missing_votes = decision.verdict.missing_votes();
-            if missing_votes > 0 {
-                list.push(Todo {
-                    id: &votes.utterances[ballot.utterance as usize],
-                    modality: head,
-                    state: decision.verdict.state(),
-                    votes: ballot.votes.len(),
-                    missing_votes,
-                });
-            }
-        }
-    }
-    list
-}
-
-fn decisions(votes: &Votes, found: &Aggregation) -> Vec<Value> {
-    let mut list = Vec::new();
-    for (head, column) in found.columns.iter() {
-        let Some(column) = column else { continue };
-        for (ballot, decision) in votes.columns.get(head).iter().zip(&column.decisions) {
-            let soft: serde_json::Map<String, Value> = votes
-                .classes
-                .iter()
-                .zip(&decision.soft)
-                .map(|(class, p)| (class.clone(), json!(p)))
-                .collect();
-            list.push(json!({
-                "id": votes.utterances[ballot.utterance as usize],
-                "modality": head,
-                "state": decision.verdict.state(),
-                "label": decision.verdict.label().map(|k| &votes.classes[k as usize]),
-                "votes": ballot.votes.len(),
-                "soft": soft,
-            }));
-        }
-    }
-    list
 }
 
 fn show_aggregation(votes: &Votes, found: &Aggregation) {
@@ -230,7 +131,7 @@ fn show_aggregation(votes: &Votes, found: &Aggregation) {
                 .collect()
         })
         .collect();
-    ui::data(&ui::table(
+    ui::data(&table(
         &[
             "modality",
             "accepted",
@@ -258,7 +159,7 @@ fn show_aggregation(votes: &Votes, found: &Aggregation) {
             rows.push(row(&class.class, estimate(kappa), estimate(alpha)));
         }
     }
-    ui::data(&ui::table(
+    ui::data(&table(
         &["modality", "class", "Fleiss' kappa", "Krippendorff's alpha"],
         &rows,
     ));
@@ -275,143 +176,4 @@ fn show_aggregation(votes: &Votes, found: &Aggregation) {
             .map(|d| u64::from(d.verdict.missing_votes()))
             .sum::<u64>()
     ));
-}
-
-/// Writes everything to a sibling directory, which then takes its name.
-fn write_results(
-    out: &Path,
-    args: &Args,
-    votes: &Votes,
-    found: &Aggregation,
-    summary: &Summary<'_>,
-) -> anyhow::Result<()> {
-    let parent = out
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let context = || format!("cannot write `{}`", out.display());
-    fs::create_dir_all(parent).with_context(context)?;
-    let part = tempfile::Builder::new()
-        .prefix(".labels-")
-        .tempdir_in(parent)
-        .with_context(context)?;
-    let tables = [
-        ("labels", hard_columns(votes, found, args.complete)),
-        ("soft", soft_columns(votes, found)),
-    ];
-    for (name, columns) in &tables {
-        if args.parquet {
-            let file = File::create(part.path().join(format!("{name}.parquet")))?;
-            write_columns(&file, name, columns)
-                .map_err(anyhow::Error::msg)
-                .with_context(context)?;
-        } else {
-            write_csv(&part.path().join(format!("{name}.csv")), columns).with_context(context)?;
-        }
-    }
-    let mut open =
-        BufWriter::new(File::create(part.path().join("todo.csv")).with_context(context)?);
-    writeln!(open, "id,modality,state,votes,missing_votes")?;
-    for row in &summary.todo {
-        let (id, n, missing) = (csv_field(row.id), row.votes, row.missing_votes);
-        writeln!(open, "{id},{},{},{n},{missing}", row.modality, row.state)?;
-    }
-    open.flush()?;
-    fs::write(
-        part.path().join("summary.json"),
-        serde_json::to_string_pretty(summary)?,
-    )?;
-    let part = part.keep();
-    ui::readable_by_others(&part);
-    fs::rename(&part, out).with_context(context)?;
-    Ok(())
-}
-
-/// One row per utterance, with the columns of a folder's manifest.
-fn hard_columns(votes: &Votes, found: &Aggregation, complete: bool) -> Vec<(String, Column)> {
-    let rows: Vec<usize> = (0..votes.utterances.len())
-        .filter(|k| !complete || found.is_complete(*k))
-        .collect();
-    let ids = Column::text(rows.iter().map(|k| Some(votes.utterances[*k].as_str())));
-    let mut columns = vec![("id".to_owned(), ids)];
-    for head in votes.heads() {
-        let label = |k: &usize| {
-            found.labels[*k]
-                .get(head)
-                .map(|c| votes.classes[c as usize].as_str())
-        };
-        columns.push((
-            label_column(head).to_owned(),
-            Column::text(rows.iter().map(label)),
-        ));
-    }
-    columns
-}
-
-/// One row per utterance and modality: state, label, number of votes, probability of each class.
-fn soft_columns(votes: &Votes, found: &Aggregation) -> Vec<(String, Column)> {
-    let mut rows = Vec::new();
-    for (head, column) in found.columns.iter() {
-        let decisions = column.iter().flat_map(|c| &c.decisions);
-        rows.extend(
-            votes
-                .columns
-                .get(head)
-                .iter()
-                .zip(decisions)
-                .map(|(b, d)| (head, b, d)),
-        );
-    }
-    let label = |d: &labels::Decision| {
-        d.verdict
-            .label()
-            .map(|k| votes.classes[k as usize].as_str())
-    };
-    let id = |b: &labels::Ballot| votes.utterances[b.utterance as usize].as_str();
-    let mut columns = vec![
-        (
-            "id".to_owned(),
-            Column::text(rows.iter().map(|(_, b, _)| Some(id(b)))),
-        ),
-        (
-            "modality".to_owned(),
-            Column::text(rows.iter().map(|(h, _, _)| Some(h.as_str()))),
-        ),
-        (
-            "state".to_owned(),
-            Column::text(rows.iter().map(|(_, _, d)| Some(d.verdict.state()))),
-        ),
-        (
-            "label".to_owned(),
-            Column::text(rows.iter().map(|(_, _, d)| label(d))),
-        ),
-        (
-            "votes".to_owned(),
-            Column::Int64(
-                rows.iter()
-                    .map(|(_, b, _)| Some(b.votes.len() as i64))
-                    .collect(),
-            ),
-        ),
-    ];
-    for (k, class) in votes.classes.iter().enumerate() {
-        let soft = rows.iter().map(|(_, _, d)| Some(d.soft[k])).collect();
-        columns.push((format!("p_{class}"), Column::Double(soft)));
-    }
-    columns
-}
-
-fn write_csv(path: &Path, columns: &[(String, Column)]) -> std::io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
-    let names: Vec<_> = columns.iter().map(|(name, _)| csv_field(name)).collect();
-    writeln!(out, "{}", names.join(","))?;
-    let n = columns.first().map_or(0, |(_, c)| c.len());
-    for row in 0..n {
-        for (k, (_, column)) in columns.iter().enumerate() {
-            let comma = if k > 0 { "," } else { "" };
-            write!(out, "{comma}{}", csv_field(&column.cell(row)))?;
-        }
-        writeln!(out)?;
-    }
-    out.flush()
 }

@@ -2,22 +2,18 @@
 
 use super::share;
 use crate::{
-    Answer, label_report,
+    Answer,
     ui::{self, Hinted},
 };
-use anyhow::Context as _;
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{BufWriter, Write as _},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 use trimer_core::{
     Head, HeadMap,
-    corpus::{Corpus, label_column},
-    io::csv_field,
+    corpus::Corpus,
     labels::{self, LabelStats, StatsOptions, rows::Rows},
 };
+use trimer_study::labels::ConflictFile;
+use trimer_study::report::labels as pages;
+use trimer_study::text::table;
 
 /// Arguments of `trimer labels stats`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Answer> {
         file.finish()?;
     }
     if let Some(path) = &args.report {
-        label_report::labels(&name, &found).write(path)?;
+        pages::labels(&name, &found).write(path)?;
         ui::note(&format!("figures in {}", path.display()));
     }
     if args.json {
@@ -116,7 +112,7 @@ fn show_stats(found: &LabelStats) {
             .map(|c| vec![c.class.clone(), c.count.to_string(), share(c.share, c.ci)])
             .collect();
         let title = format!("{head} label");
-        ui::data(&ui::table(&[&title, "utterances", "share"], &rows));
+        ui::data(&table(&[&title, "utterances", "share"], &rows));
     }
     let pairs = &found.inconsistency.pairs;
     if !pairs.is_empty() {
@@ -130,7 +126,7 @@ fn show_stats(found: &LabelStats) {
                 ]
             })
             .collect();
-        ui::data(&ui::table(&["Incon", "labels differ", "utterances"], &rows));
+        ui::data(&table(&["Incon", "labels differ", "utterances"], &rows));
     }
     let per_class = &found.inconsistency.per_class;
     if !per_class.is_empty() {
@@ -146,7 +142,7 @@ fn show_stats(found: &LabelStats) {
                 ]
             })
             .collect();
-        ui::data(&ui::table(
+        ui::data(&table(
             &[
                 "modality",
                 "multimodal label",
@@ -160,67 +156,4 @@ fn show_stats(found: &LabelStats) {
         "{} utterances, {} with labels that differ",
         found.n, found.conflicts_total
     ));
-}
-
-/// A file that appears under its name when it is whole.
-struct Whole {
-    part: tempfile::NamedTempFile,
-    path: PathBuf,
-}
-
-impl Whole {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // temporary files are closed to others, results need not be
-            builder.permissions(fs::Permissions::from_mode(0o644));
-        }
-        let part = builder
-            .tempfile_in(parent.unwrap_or(Path::new(".")))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(Self {
-            part,
-            path: path.to_owned(),
-        })
-    }
-
-    fn finish(self) -> anyhow::Result<()> {
-        let Self { part, path } = self;
-        part.persist(&path)
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(())
-    }
-}
-
-/// The list of all conflicts, written while the labels are read.
-struct ConflictFile {
-    out: BufWriter<File>,
-    whole: Whole,
-}
-
-impl ConflictFile {
-    fn create(path: &Path) -> anyhow::Result<Self> {
-        let whole = Whole::create(path)?;
-        let mut out = BufWriter::new(whole.part.reopen()?);
-        let columns = Head::ALL.map(label_column).join(",");
-        writeln!(out, "id,{columns}")?;
-        Ok(Self { out, whole })
-    }
-
-    fn write(&mut self, id: &str, labels: &HeadMap<Option<&str>>) -> std::io::Result<()> {
-        write!(self.out, "{}", csv_field(id))?;
-        for (_, label) in labels.iter() {
-            write!(self.out, ",{}", csv_field(label.unwrap_or_default()))?;
-        }
-        writeln!(self.out)
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        self.out.flush()?;
-        drop(self.out);
-        self.whole.finish()
-    }
 }

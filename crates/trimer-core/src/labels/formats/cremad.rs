@@ -1,4 +1,4 @@
-//! `tabulatedVotes.csv` of CREMA-D [Cao2014].
+//! `tabulatedVotes.csv` of CREMA-D \[Cao2014\].
 
 use super::{VoteFormat, count, required};
 use crate::{

@@ -1,4 +1,4 @@
-//! Labels and annotators' error rates at once, by expectation maximisation [Dawid1979].
+//! Labels and annotators' error rates at once, by expectation maximisation \[Dawid1979\].
 
 use super::{Decision, Rule, RuleOptions, majority, shares};
 use crate::labels::{Ballot, LabelError, Votes};

@@ -33,7 +33,7 @@ pub struct BiddinConfig {
     pub d_model: usize,
     /// Width of a global state.
     pub d_global: usize,
-    /// Width of a party's state.
+    /// Width of a speaker's state.
     pub d_party: usize,
     /// Width of an emotion state; its double times the number of modalities is a multiple of 4.
     pub d_emotion: usize,

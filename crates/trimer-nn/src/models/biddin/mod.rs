@@ -55,7 +55,7 @@ pub struct Stream {
     pub e_cell: RecurrentCell,
     /// Weight of an influence, `d_global -> 1`.
     pub scalar: Linear,
-    /// From all influences side by side to the context.
+    /// From all influences, concatenated, to the context.
     pub merge: Linear,
 }
 
@@ -370,14 +370,14 @@ impl Direction {
     }
 }
 
-/// Reports what a cell reads in a turn, `[batch, 1, ..]` each, side by side.
+/// Reports what a cell reads in a turn, `[batch, 1, ..]` each, concatenated.
 fn report_cell(cell: &RecurrentCell, parts: &[Tensor<3>]) {
     if probe::wants(cell.weight_ih.id) {
         probe::see_recurrent(&cell.reads(), true, &Tensor::cat(parts.to_vec(), 2));
     }
 }
 
-/// The part of a cell's gates that hangs on the utterance alone, for all turns.
+/// The part of a cell's gates that depends on the utterance alone, for all turns.
 fn from_utterance(x: &Tensor<3>, cell: &RecurrentCell, width: usize) -> Tensor<3> {
     let weight = columns(cell.weight_ih.val(), 0, Some(width));
     project(x.clone(), weight, Some(cell.bias_ih.val()))

@@ -368,7 +368,7 @@ impl Cmath {
         (taken * real).reshape([shape[0], shape[1], self.cfg.d_model])
     }
 
-    /// The weighted losses beside those of the classifiers.
+    /// The weighted losses besides those of the classifiers.
     fn losses(
         &self,
         reconstruction: Tensor<1>,

@@ -48,7 +48,7 @@ impl Fusion {
         }
     }
 
-    /// The primary sequence beside what each auxiliary one contributes, weighted.
+    /// The primary sequence with what each auxiliary one contributes, weighted.
     ///
     /// # Shapes
     /// - `primary`: `[batch, time, d_model]`, also the result's batch and time

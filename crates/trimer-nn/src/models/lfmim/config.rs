@@ -37,7 +37,7 @@ pub enum LfmimForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FusionInit {
-    /// All one: a run does not hang on the draw.
+    /// All one: a run does not depend on the draw.
     Ones,
     /// Standard normal, as the released code draws them.
     Normal,

@@ -202,7 +202,7 @@ pub struct Logistic {
     pub audio_model: Option<LinearModel>,
     /// On vision alone.
     pub vision_model: Option<LinearModel>,
-    /// On all modalities side by side.
+    /// On all modalities concatenated.
     pub multimodal_model: Option<LinearModel>,
     #[module(skip)]
     cfg: LogisticConfig,
@@ -450,7 +450,7 @@ impl Problem<'_> {
     }
 
     /// `Σ loss` over some rows, with its gradient. Halves are computed at the same time, and always the same ones, so
-    /// that the sums do not hang on the number of threads.
+    /// that the sums do not depend on the number of threads.
     fn losses(&self, rows: Range<usize>, unknowns: &[f64], gradient: &mut [f64]) -> f64 {
         let (width, outputs) = (self.width, self.outputs);
         if rows.len() > TOGETHER {

@@ -155,8 +155,8 @@ impl MultConfig {
 
     /// The modalities that are reinforced, in the order text, audio, vision.
     pub(super) fn chosen_targets(&self, input: &InputSpec) -> Vec<Modality> {
-        let wished = |m: &Modality| self.targets.is_empty() || self.targets.contains(m);
-        input.modalities().iter().filter(wished).collect()
+        let is_target = |m: &Modality| self.targets.is_empty() || self.targets.contains(m);
+        input.modalities().iter().filter(is_target).collect()
     }
 
     /// Steps of a projected sequence.

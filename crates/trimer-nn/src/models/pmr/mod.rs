@@ -67,7 +67,7 @@ pub enum Scoring {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readout {
-    /// A self-attention encoder per modality, last steps side by side, MulT's output layers.
+    /// A self-attention encoder per modality, last steps concatenated, MulT's output layers.
     Memory,
     /// One encoder over the hub and all modalities in a row, its last step, MulT's output layers.
     Joint,

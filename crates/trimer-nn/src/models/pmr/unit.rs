@@ -45,7 +45,7 @@ pub struct ReinforcementUnit {
     pub self_attn: MultiHeadAttention,
     /// The target over the source.
     pub cross_attn: MultiHeadAttention,
-    /// From both attentions, side by side, to the gate.
+    /// From both attentions, concatenated, to the gate.
     pub gate: Linear,
     /// After the gate.
     pub norm_gate: LayerNorm,

@@ -12,7 +12,7 @@
 //! | penalised neurons | [`rules::penalty_mask`], [`rules::penalty`] |
 //! | gradients of specific modules times `1 - c_m`, of shared ones times the penalty | [`Fagm::modulate`] |
 //!
-//! Quirks of the code are keys of the configuration. What it does in any case: a module is judged by its
+//! Quirks of the code are keys of the configuration. What it does in any case: a module is rated by its
 //! inputs; with padded sequences these include the padding; the pass with all modalities has dropout and
 //! those without one have none; networks that run over time are left alone where they are shared
 //! (`rnn_mode`).
@@ -204,7 +204,7 @@ impl Fagm {
     }
 
     /// Finds the ids of the watched modules' parameters.
-    fn settle(&mut self, host: &dyn ModelView) -> std::result::Result<(), String> {
+    fn resolve(&mut self, host: &dyn ModelView) -> std::result::Result<(), String> {
         let ids = host.parameter_ids();
         self.wanted.clear();
         for module in &self.modules.shared {
@@ -348,7 +348,7 @@ impl TrainPlugin for Fagm {
                 &INFO,
                 host.model_info(),
                 "`fagm.variant=late` needs a linear classifier on one representation per modality",
-                "use `--set fagm.variant=inputs`",
+                "use `fagm.variant=inputs`",
             );
         }
         Ok(())
@@ -366,7 +366,7 @@ impl TrainPlugin for Fagm {
             )
         };
         // The paths come from this very model.
-        let _ = self.settle(start.host);
+        let _ = self.resolve(start.host);
     }
 
     fn wants_inputs(&self, at: StepInfo) -> BTreeSet<ParamId> {
@@ -411,7 +411,7 @@ impl TrainPlugin for Fagm {
         self.modules = saved.modules;
         self.coefficients = saved.coefficients;
         self.penalties = saved.penalties;
-        self.settle(host)
+        self.resolve(host)
     }
 }
 
