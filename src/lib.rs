@@ -151,7 +151,7 @@ pub use trimer_core::{
 pub use trimer_nn::{self as nn, burn, models};
 pub use trimer_report as report;
 pub use trimer_study as study;
-pub use trimer_train::{self as train, plugins};
+pub use trimer_train::{self as train, conformance, plugins};
 
 /// What a model predicts.
 pub use trimer_nn::Task;

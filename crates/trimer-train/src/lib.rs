@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod checkpoint;
 mod clock;
 pub mod config;
+pub mod conformance;
 pub mod data;
 pub mod dataset;
 pub mod error;

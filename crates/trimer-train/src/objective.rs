@@ -72,6 +72,12 @@ impl Objective {
         }
     }
 
+    /// The same with yes/no labels by row of the corpus; [`Self::plain`] has none.
+    pub fn with_binary_labels(mut self, rows: Vec<Vec<bool>>) -> Self {
+        self.binary = rows;
+        self
+    }
+
     /// Which label column each head is trained and evaluated on.
     pub const fn columns(&self) -> &HeadMap<Head> {
         &self.columns

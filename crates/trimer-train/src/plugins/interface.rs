@@ -66,6 +66,12 @@ pub trait TrainPlugin: std::fmt::Debug {
         notes: &mut Notes<'_>,
     );
 
+    /// Whether the plug-in is there to change gradients; false for one that only measures. The conformance
+    /// walk demands that a plug-in does what it says here.
+    fn changes_gradients(&self) -> bool {
+        true
+    }
+
     /// What later steps depend on.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
@@ -116,4 +122,10 @@ pub trait PluginConfigOf:
 
     /// Builds the plug-in.
     fn build(&self) -> Box<dyn TrainPlugin>;
+
+    /// The configuration that the conformance walk tries: with it, the plug-in acts within the first two
+    /// steps of any model that it takes. The first preset unless that waits longer.
+    fn trial() -> Option<Self> {
+        Self::preset(Self::INFO.presets.first()?)
+    }
 }

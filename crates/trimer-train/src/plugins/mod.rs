@@ -26,6 +26,7 @@ pub use chain::{Chain, Criterion, Pass};
 pub use config::PluginConfig;
 pub use interface::{PluginConfigOf, PluginInfo, TrainPlugin, refuse};
 pub use log::{Means, Notes, PLUGIN_LOG, StepLine, read_plugin_log};
+pub(crate) use registry::trial;
 pub use registry::{plugins, register};
 pub use view::{Erased, GradientMap, ModelView, Parameters, Start, Step, StepInfo, erase};
 

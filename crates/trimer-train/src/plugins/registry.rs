@@ -12,6 +12,7 @@ use trimer_nn::registry::{Named, Registry};
 pub(super) struct Entry {
     info: &'static PluginInfo,
     resolve: fn(&toml::Table) -> Result<PluginConfig>,
+    trial: fn() -> Option<PluginConfig>,
     read: fn(toml::Table) -> std::result::Result<Box<dyn OneConfig>, String>,
 }
 
@@ -21,6 +22,7 @@ impl Entry {
         Self {
             info: C::INFO,
             resolve: resolve_one::<C>,
+            trial: || C::trial().map(PluginConfig::from),
             read: |table| Ok(Box::new(read_table::<C>(table)?)),
         }
     }
@@ -51,6 +53,11 @@ pub fn plugins() -> Vec<&'static PluginInfo> {
 /// without presets.
 pub fn register<C: PluginConfigOf>() -> Result<()> {
     Ok(REGISTRY.add::<C>(Entry::of::<C>(), C::INFO.presets)?)
+}
+
+/// The configuration that the conformance walk tries; `None` where the plug-in gives none.
+pub(crate) fn trial(id: &str) -> Result<Option<PluginConfig>> {
+    Ok((find(id)?.trial)())
 }
 
 pub(super) fn resolve(id: &str, overrides: &toml::Table) -> Result<PluginConfig> {

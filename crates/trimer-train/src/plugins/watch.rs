@@ -45,4 +45,8 @@ impl TrainPlugin for Watch {
     }
 
     fn after_backward(&mut self, _: &Step<'_>, _: &mut GradientMap, _: &mut Notes<'_>) {}
+
+    fn changes_gradients(&self) -> bool {
+        false
+    }
 }

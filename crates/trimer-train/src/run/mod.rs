@@ -31,6 +31,7 @@ pub use typed::{Run, RunBuilder};
 
 use crate::config::{RunConfig, Select, parts};
 use crate::error::{Result, TrainError};
+use crate::plugins;
 use crate::trainer::{EpochReport, LOG, read_log};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 use trimer_core::corpus::{Corpus, CorpusError};
 use trimer_core::io::{partial, write_atomic};
 use trimer_nn::error::NnError;
+use trimer_nn::models::model_info;
 
 const CONFIG: &str = "config.toml";
 const PROTOCOL: &str = "protocol.json";
@@ -166,8 +168,10 @@ impl RunDir {
             return Err(not_a_run(what.into()));
         }
         let text = fs::read_to_string(&file).map_err(NnError::io("read", &file))?;
-        let config: RunConfig = toml::from_str(&text)
-            .map_err(|e| not_a_run(format!("`config.toml`: {}", e.message())))?;
+        let config: RunConfig = toml::from_str(&text).map_err(|e| {
+            unregistered(path, &text)
+                .unwrap_or_else(|| not_a_run(format!("`config.toml`: {}", e.message())))
+        })?;
         config.check()?;
         Ok(Self {
             path: path.to_owned(),
@@ -238,6 +242,30 @@ impl RunDir {
         }
         Ok(corpus)
     }
+}
+
+/// What to say of a run whose model or plug-in this program does not know, although the one that made the
+/// run did.
+fn unregistered(path: &Path, config: &str) -> Option<TrainError> {
+    let table: toml::Table = config.parse().ok()?;
+    let plugins = table.get("plugins").and_then(toml::Value::as_array);
+    let plugins = plugins.into_iter().flatten();
+    let sections = (table.get("model").into_iter().map(|one| ("model", one)))
+        .chain(plugins.map(|one| ("plug-in", one)));
+    let ids = sections.filter_map(|(what, section)| Some((what, section.get("id")?.as_str()?)));
+    let known = |what, id: &str| match what {
+        "model" => model_info(id).is_ok(),
+        _ => plugins::plugins().iter().any(|info| info.id == id),
+    };
+    let (what, id) = ids.into_iter().find(|(what, id)| !known(*what, id))?;
+    let module = if what == "model" { "models" } else { "plugins" };
+    Some(TrainError::Run {
+        path: path.to_owned(),
+        reason: format!("the run has the {what} `{id}`, which is not registered in this program"),
+        hint: format!(
+            "open it with the program that trained it, or register the {what} first (`trimer::{module}::register`)"
+        ),
+    })
 }
 
 /// Keeps a second process from training the same run; the system frees the lock with its holder.

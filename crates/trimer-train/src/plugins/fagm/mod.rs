@@ -136,6 +136,16 @@ impl PluginConfigOf for FagmConfig {
     fn build(&self) -> Box<dyn TrainPlugin> {
         Box::new(Fagm::new(self.clone()))
     }
+
+    fn trial() -> Option<Self> {
+        // Every neuron that a modality dominates, and coefficients that are kept for a step.
+        let clean = Self::preset("clean")?;
+        Some(Self {
+            beta: 1.0,
+            tau: 2,
+            ..clean
+        })
+    }
 }
 
 /// The plug-in.
