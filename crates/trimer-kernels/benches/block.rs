@@ -1,18 +1,16 @@
-//! LFMIM's block, forward and with its gradients, at the lengths of its four towers, and for one sample.
+//! LFMIM's block, forward and with its gradients, at the lengths of its four towers, for one sample, and
+//! once at eight times the width.
 
 mod common;
 
 use burn::tensor::{Device, Tensor};
 use common::{both, random, short};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
+use trimer_kernels::{LfmimBlockOptions, LfmimBlockWeights, lfmim_block};
 
-const D_MODEL: usize = 128;
-const N_HEADS: usize = 8;
-
-fn weights(d: usize, device: &Device) -> BlockWeights {
+fn weights(d: usize, device: &Device) -> LfmimBlockWeights {
     let (w, v) = (|shape| random(shape, device), |n| random([n], device));
-    BlockWeights {
+    LfmimBlockWeights {
         ln_1_weight: v(d),
         ln_1_bias: v(d),
         in_proj_weight: w([3 * d, d]),
@@ -34,19 +32,27 @@ fn weights(d: usize, device: &Device) -> BlockWeights {
 
 fn blocks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lfmim_block");
-    for (batch, time) in [(24, 80), (24, 100), (24, 64), (24, 245), (1, 245), (1, 1)] {
+    for (batch, time, d_model, n_heads) in [
+        (24, 80, 128, 8),
+        (24, 100, 128, 8),
+        (24, 64, 128, 8),
+        (24, 245, 128, 8),
+        (1, 245, 128, 8),
+        (1, 1, 128, 8),
+        (24, 81, 1024, 16),
+    ] {
         group.throughput(Throughput::Elements((batch * time) as u64));
         both(
             &mut group,
-            &format!("{batch}x{time}"),
-            |device| -> (Tensor<3>, BlockWeights) {
+            &format!("{batch}x{time}x{d_model}"),
+            |device| -> (Tensor<3>, LfmimBlockWeights) {
                 (
-                    random([batch, time, D_MODEL], device),
-                    weights(D_MODEL, device),
+                    random([batch, time, d_model], device),
+                    weights(d_model, device),
                 )
             },
             |(x, weights), seed| {
-                let options = BlockOptions::new(N_HEADS);
+                let options = LfmimBlockOptions::new(n_heads);
                 let options = match seed {
                     Some(seed) => options.with_dropout(0.2, 0.1, seed),
                     None => options,

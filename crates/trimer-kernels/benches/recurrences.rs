@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use common::{both, random, short};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trimer_kernels::{
-    CellKind, PartyInputs, PartyOptions, PartyWeights, party_recurrence, recurrent,
+    CellKind, DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, dialogue_rnn, recurrent,
 };
 
 fn cells(criterion: &mut Criterion) {
@@ -37,38 +37,38 @@ fn cells(criterion: &mut Criterion) {
 }
 
 fn speakers(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("party_recurrence");
-    let (time, global, party) = (50, 150, 150);
+    let mut group = criterion.benchmark_group("dialogue_rnn");
+    let (time, global, speaker) = (50, 150, 150);
     for batch in [1, 16] {
         group.throughput(Throughput::Elements((batch * time) as u64));
         both(
             &mut group,
             &format!("{batch}x{time}"),
             |device| {
-                let inputs = PartyInputs {
+                let inputs = DialogueRnnInputs {
                     global: random([batch, time, 3 * global], device),
-                    party: random([batch, time, 3 * party], device),
+                    speaker: random([batch, time, 3 * speaker], device),
                     query: random([batch, time, global], device),
                 };
-                let weights = PartyWeights {
-                    global_from_party: random([3 * global, party], device),
+                let weights = DialogueRnnWeights {
+                    global_from_speaker: random([3 * global, speaker], device),
                     global_hh: random([3 * global, global], device),
                     global_bias_hh: random([3 * global], device),
-                    party_from_context: random([3 * party, global], device),
-                    party_hh: random([3 * party, party], device),
-                    party_bias_hh: random([3 * party], device),
+                    speaker_from_context: random([3 * speaker, global], device),
+                    speaker_hh: random([3 * speaker, speaker], device),
+                    speaker_bias_hh: random([3 * speaker], device),
                 };
                 (inputs, weights)
             },
             |(inputs, weights), _| {
-                let options = PartyOptions {
+                let options = DialogueRnnOptions {
                     // Two speakers who take turns.
                     before: (0..batch * time)
                         .map(|i| (i % time).checked_sub(2))
                         .collect(),
-                    ..PartyOptions::default()
+                    ..DialogueRnnOptions::default()
                 };
-                party_recurrence(inputs.clone(), weights.clone(), options)
+                dialogue_rnn(inputs.clone(), weights.clone(), options)
                     .expect("fused on this device")
             },
         );

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use common::{both, random, short};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trimer_kernels::{
-    Activation, FusionInputs, LinearOptions, dropout, fuse_streams, layer_norm, linear,
+    Activation, LfmimFusionInputs, LinearOptions, dropout, layer_norm, lfmim_fusion, linear,
 };
 
 fn linears(criterion: &mut Criterion) {
@@ -78,21 +78,21 @@ fn dropouts(criterion: &mut Criterion) {
 }
 
 fn fusions(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("fuse_streams");
+    let mut group = criterion.benchmark_group("lfmim_fusion");
     let (times, d) = ([80, 100, 64], 128);
     for batch in [1, 24] {
         group.throughput(Throughput::Elements((batch * 245 * d) as u64));
         both(
             &mut group,
             &batch.to_string(),
-            |device| FusionInputs {
+            |device| LfmimFusionInputs {
                 joint: random([batch, 245, d], device),
                 streams: times.map(|t| random([batch, t, d], device)).to_vec(),
                 stream_weights: random([3], device),
                 joint_weights: random([3], device),
                 n_tokens: 1,
             },
-            |inputs, _| fuse_streams(inputs.clone()),
+            |inputs, _| lfmim_fusion(inputs.clone()),
         );
     }
     group.finish();

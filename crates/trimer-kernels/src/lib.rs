@@ -1,10 +1,10 @@
-//! Fused CPU operations of Trimer, each beside its plain composition.
+//! Fused CPU operations of Trimer, each with its plain composition.
 //!
 //! On f32 tensors of Burn's Flex backend, with or without autodiff, [`lfmim_block`], [`attention()`], [`linear()`],
-//! [`layer_norm()`], [`recurrent()`] and the smaller ones beside them run hand-written kernels with hand-written gradients;
-//! on every other backend, and after [`set_path`]`(`[`Path::Plain`]`)`, they are compositions of Burn's own operations
+//! [`layer_norm()`], [`recurrent()`] and the smaller operations run hand-written kernels with hand-written gradients;
+//! on every other backend, and after [`set_kernel_path`]`(`[`KernelPath::Plain`]`)`, they are compositions of Burn's own operations
 //! (of [`similarity_links`] where the graph is made, since it needs rectangles of blocks). Both forms take the same dropout
-//! decisions ([`dropout`]) on the Flex backend, so that they can be compared with dropout too.
+//! decisions ([`DropoutStream`]) on the Flex backend, so that they can be compared with dropout too.
 //!
 //! Three things make the difference on a CPU: buffers that are used again from step to step instead of being taken from
 //! the system (see [`release_pooled`]), attention that never writes its matrix of weights, and biases, activations,
@@ -25,44 +25,30 @@
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
-pub mod attention;
-pub mod beside;
-pub mod block;
-pub mod dropout;
-pub mod elementwise;
-pub mod extension;
-mod fused;
-pub mod fusion;
+pub mod backend;
+mod engine;
+mod kernel_path;
+mod ops;
 #[cfg(test)]
-mod gradient_tests;
-pub mod layer_norm;
-pub mod linear;
-mod mask;
-pub mod outer;
-mod packed;
-pub mod parties;
-mod path;
-mod plain;
-mod pool;
-pub mod recurrent;
-mod simd;
-pub mod similarity;
-mod threads;
-pub mod update;
+mod testing;
 
-pub use attention::{AttentionMasks, AttentionOptions, attention};
-pub use beside::side_by_side;
-pub use block::{BlockOptions, BlockWeights, lfmim_block};
-pub use elementwise::{add_rows_dropout, dropout};
-pub use fusion::{FusionInputs, fuse_streams};
-pub use layer_norm::layer_norm;
-pub use linear::{Activation, LinearOptions, linear};
-pub use outer::outer;
-pub use parties::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
-pub use path::{Path, on_cpu, path, set_path};
-pub use pool::{pooled_bytes, release_pooled};
-pub use recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
-pub use simd::Isa;
-pub use similarity::{Links, has_similarity_links, propagate_links, similarity_links};
-pub use threads::{join, threads, use_other_threads, use_threads};
-pub use update::descend;
+pub use engine::dropout_bits::{DropoutSite, DropoutStream};
+pub use engine::pool::pooled_bytes;
+pub use engine::release_pooled;
+pub use engine::simd::Isa;
+pub use engine::threads::{join, threads, use_other_threads, use_threads};
+pub use kernel_path::{KernelPath, kernel_path, on_cpu, set_kernel_path};
+pub use ops::attention::{AttentionMasks, AttentionOptions, attention};
+pub use ops::concat::concat;
+pub use ops::dialogue_rnn::{
+    DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, dialogue_rnn,
+};
+pub use ops::dropout::{add_rows_dropout, dropout};
+pub use ops::layer_norm::layer_norm;
+pub use ops::lfmim_block::{LfmimBlockOptions, LfmimBlockWeights, lfmim_block};
+pub use ops::lfmim_fusion::{LfmimFusionInputs, lfmim_fusion};
+pub use ops::linear::{Activation, LinearOptions, linear};
+pub use ops::outer::outer_product;
+pub use ops::recurrent::{CellKind, RecurrentOutput, RecurrentState, recurrent};
+pub use ops::sgd::sgd_step;
+pub use ops::similarity_graph::{Links, has_similarity_links, propagate_links, similarity_links};

@@ -1,8 +1,10 @@
 //! The operations against PyTorch, from the reference fixtures: `block_lfmim`, `block_mha`, `block_layernorm`.
 //!
-//! The fixtures are looked for in `TRIMER_GOLDEN`, else in `$TRIMER_SHARED/golden`; where neither is set the tests do
-//! nothing.
-#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+//! The fixtures are looked for in `TRIMER_GOLDEN`, else in `$TRIMER_SHARED/golden`; where neither is a folder the tests
+//! are ignored.
+
+#[path = "../src/testing/compare.rs"]
+mod compare;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,24 +13,23 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use trimer_kernels::{
-    AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, LinearOptions, attention,
-    layer_norm, lfmim_block, linear,
+    AttentionMasks, AttentionOptions, LfmimBlockOptions, LfmimBlockWeights, LinearOptions,
+    attention, layer_norm, lfmim_block, linear,
 };
+
+use compare::assert_close;
 
 struct Fixture {
     info: Value,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
-/// Fixtures whose name begins with `prefix`.
+/// Fixtures whose name begins with `prefix`; at least one.
 fn fixtures(prefix: &str) -> Vec<Fixture> {
     let directory = std::env::var_os("TRIMER_GOLDEN")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("TRIMER_SHARED").map(|d| PathBuf::from(d).join("golden")));
-    let Some(directory) = directory else {
-        println!("neither TRIMER_GOLDEN nor TRIMER_SHARED is set: nothing to compare with");
-        return Vec::new();
-    };
+        .or_else(|| std::env::var_os("TRIMER_SHARED").map(|d| PathBuf::from(d).join("golden")))
+        .expect("TRIMER_GOLDEN or TRIMER_SHARED names the fixtures");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&directory).expect("the directory of the fixtures exists") {
         let path = entry.expect("a directory entry").path();
@@ -76,6 +77,13 @@ fn fixtures(prefix: &str) -> Vec<Fixture> {
 }
 
 impl Fixture {
+    /// What the description lists under `key`; at least one thing.
+    fn list(&self, key: &str) -> &[Value] {
+        let list = self.info[key].as_array().expect("a list");
+        assert!(!list.is_empty(), "`{key}` of the fixture is empty");
+        list
+    }
+
     fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -98,10 +106,10 @@ impl Fixture {
         ))
     }
 
-    fn tolerance(&self, kind: &str) -> f32 {
+    fn tolerance(&self, kind: &str) -> f64 {
         self.info["recommended_tolerances"][kind]
             .as_f64()
-            .unwrap_or(1e-5) as f32
+            .unwrap_or(1e-5)
     }
 
     fn check<const D: usize>(&self, name: &str, kind: &str, ours: Tensor<D>) {
@@ -111,17 +119,12 @@ impl Fixture {
             .unwrap_or_else(|| panic!("no tensor {name}"));
         assert_eq!(&ours.dims()[..], &shape[..], "{name}");
         let ours = ours.into_data().try_to_vec::<f32>().expect("f32 data");
-        let scale = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        let worst = ours
-            .iter()
-            .zip(expected)
-            .fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
-        let bound = self.tolerance(kind) * scale;
-        assert!(worst <= bound, "{name}: off by {worst}, allowed {bound}");
+        assert_close(name, &ours, expected, self.tolerance(kind), 0.0);
     }
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn the_plain_compositions_agree_too() {
     // The path is chosen for a whole process, so these tests run in one of their own.
     let output = std::process::Command::new(std::env::current_exe().expect("this program"))
@@ -131,18 +134,19 @@ fn the_plain_compositions_agree_too() {
         .expect("this program runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    assert!(!text.contains("running 0 tests"), "{text}");
+    assert!(text.contains("3 passed; 0 failed; 0 ignored"), "{text}");
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn block() {
     for fixture in fixtures("block_lfmim") {
-        for case in fixture.info["cases"].as_array().expect("a list of cases") {
+        for case in fixture.list("cases") {
             let i = case["case"].as_u64().expect("a number");
             let n_heads = case["heads"].as_u64().expect("a number") as usize;
             let vector = |name: &str| fixture.get::<1>(&format!("case{i}.param.{name}"));
             let matrix = |name: &str| fixture.get::<2>(&format!("case{i}.param.{name}"));
-            let weights = BlockWeights {
+            let weights = LfmimBlockWeights {
                 ln_1_weight: vector("ln_1.weight"),
                 ln_1_bias: vector("ln_1.bias"),
                 in_proj_weight: matrix("attn.in_proj_weight"),
@@ -165,7 +169,7 @@ fn block() {
                 x.clone(),
                 weights.clone(),
                 None,
-                &BlockOptions::new(n_heads),
+                &LfmimBlockOptions::new(n_heads),
             );
             fixture.check(&format!("case{i}.output.out"), "output", y.clone());
             let upstream = fixture.get::<3>(&format!("case{i}.input.grad_output"));
@@ -210,12 +214,10 @@ fn block() {
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn layer_norms() {
     for fixture in fixtures("block_layernorm") {
-        let n = fixture.info["shapes"]
-            .as_array()
-            .expect("a list of shapes")
-            .len();
+        let n = fixture.list("shapes").len();
         for i in 0..n {
             let get = |name: &str| fixture.get::<1>(&format!("case{i}.{name}"));
             let (shape, values) = &fixture.tensors[&format!("case{i}.input.x")];
@@ -227,23 +229,17 @@ fn layer_norms() {
             let y = layer_norm(x, get("param.weight"), get("param.bias"), 1e-5);
             let (_, expected) = &fixture.tensors[&format!("case{i}.output.out")];
             let y = y.into_data().try_to_vec::<f32>().expect("f32 data");
-            let scale = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-            let worst = y
-                .iter()
-                .zip(expected)
-                .fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
-            assert!(
-                worst <= fixture.tolerance("output") * scale,
-                "case {i}: off by {worst}"
-            );
+            let bound = fixture.tolerance("output");
+            assert_close(&format!("case {i}"), &y, expected, bound, 0.0);
         }
     }
 }
 
 #[test]
+#[cfg_attr(not(trimer_fixtures), ignore = "needs TRIMER_SHARED or TRIMER_GOLDEN")]
 fn multi_head_attention() {
     for fixture in fixtures("block_mha") {
-        for case in fixture.info["cases"].as_array().expect("a list of cases") {
+        for case in fixture.list("cases") {
             let i = case["case"].as_u64().expect("a number");
             let n_heads = case["heads"].as_u64().expect("a number") as usize;
             let name = |rest: &str| format!("case{i}.{rest}");

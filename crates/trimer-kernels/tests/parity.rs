@@ -2,14 +2,19 @@
 //!
 //! The path is chosen for the whole process, so every test holds a lock while it compares.
 
+#[path = "../src/testing/compare.rs"]
+mod compare;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Bool, Device, Distribution, Tensor, TensorData};
 use trimer_kernels::{
-    Activation, AttentionMasks, AttentionOptions, BlockOptions, BlockWeights, FusionInputs,
-    LinearOptions, Path, add_rows_dropout, attention, dropout, fuse_streams, layer_norm,
-    lfmim_block, linear, set_path,
+    Activation, AttentionMasks, AttentionOptions, KernelPath, LfmimBlockOptions, LfmimBlockWeights,
+    LfmimFusionInputs, LinearOptions, add_rows_dropout, attention, dropout, layer_norm,
+    lfmim_block, lfmim_fusion, linear, set_kernel_path,
 };
+
+use compare::assert_close;
 
 static PATH: Mutex<()> = Mutex::new(());
 
@@ -64,22 +69,14 @@ fn compare<const D: usize>(
     f: impl Fn(Vec<Tensor<1>>) -> Tensor<D>,
 ) {
     let _lock = lock();
-    set_path(Path::Plain);
+    set_kernel_path(KernelPath::Plain);
     let plain = run(inputs, &f);
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     let fused = run(inputs, &f);
     for (i, (a, b)) in fused.iter().zip(&plain).enumerate() {
-        let scale = b.iter().fold(0.02_f32, |m, x| m.max(x.abs()));
-        let worst = a
-            .iter()
-            .zip(b)
-            .fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
         // Gradients are sums over all rows, in another order.
         let bound = if i == 0 { 1e-5 } else { 3e-5 };
-        assert!(
-            worst <= bound * scale,
-            "{what}, output {i}: off by {worst} of {scale}"
-        );
+        assert_close(&format!("{what}, output {i}"), a, b, bound, 0.02);
     }
 }
 
@@ -107,9 +104,9 @@ fn block_inputs(batch: usize, time: usize, d: usize, d_ff: usize) -> Vec<Tensor<
     inputs
 }
 
-fn block_weights(p: &[Tensor<1>], d: usize, d_ff: usize) -> BlockWeights {
+fn block_weights(p: &[Tensor<1>], d: usize, d_ff: usize) -> LfmimBlockWeights {
     let v = |i: usize| p[i].clone();
-    BlockWeights {
+    LfmimBlockWeights {
         ln_1_weight: v(0),
         ln_1_bias: v(1),
         in_proj_weight: v(2).reshape([3 * d, d]),
@@ -143,10 +140,13 @@ fn block() {
         let d_ff = 4 * d;
         let inputs = block_inputs(batch, time, d, d_ff);
         for (options, masked) in [
-            (BlockOptions::new(n_heads), false),
-            (BlockOptions::new(n_heads).with_dropout(0.2, 0.1, 77), false),
+            (LfmimBlockOptions::new(n_heads), false),
             (
-                BlockOptions::new(n_heads).with_dropout(0.2, 0.1, 78),
+                LfmimBlockOptions::new(n_heads).with_dropout(0.2, 0.1, 77),
+                false,
+            ),
+            (
+                LfmimBlockOptions::new(n_heads).with_dropout(0.2, 0.1, 78),
                 time > batch,
             ),
         ] {
@@ -275,7 +275,7 @@ fn fusions() {
         let what = format!("fusion of {times:?}, {batch} x {d}, joint: {has_joint}");
         compare(&what, &inputs, |p| {
             let streams = p[3..].iter().zip(&times);
-            let fused = fuse_streams(FusionInputs {
+            let fused = lfmim_fusion(LfmimFusionInputs {
                 joint: p[0].clone().reshape([batch, joint, d]),
                 streams: streams
                     .map(|(x, t)| x.clone().reshape([batch, *t, d]))
@@ -318,12 +318,14 @@ fn the_two_paths_are_two() {
     let weights = block_weights(&inputs[1..], 64, 256);
     let x = inputs[0].clone().reshape([2, 20, 64]);
     let on = |path| {
-        set_path(path);
-        floats(lfmim_block(x.clone(), weights.clone(), None, &BlockOptions::new(4)).into_data())
+        set_kernel_path(path);
+        floats(
+            lfmim_block(x.clone(), weights.clone(), None, &LfmimBlockOptions::new(4)).into_data(),
+        )
     };
     // Sums in another order never agree in all bits.
     assert!(
-        on(Path::Auto) != on(Path::Plain),
+        on(KernelPath::Auto) != on(KernelPath::Plain),
         "the switch has no effect"
     );
 }
@@ -339,8 +341,8 @@ fn inputs_that_are_views_are_read_rightly() {
         .swap_dims(0, 1);
     let copy = Tensor::<3>::from_data(x.to_data(), &device());
     let weights = block_weights(&inputs[1..], 16, 64);
-    let options = BlockOptions::new(2);
-    set_path(Path::Auto);
+    let options = LfmimBlockOptions::new(2);
+    set_kernel_path(KernelPath::Auto);
     let viewed = lfmim_block(x, weights.clone(), None, &options);
     let copied = lfmim_block(copy, weights, None, &options);
     viewed.into_data().assert_eq(&copied.into_data(), true);
@@ -349,9 +351,9 @@ fn inputs_that_are_views_are_read_rightly() {
 #[test]
 fn inference_equals_training_without_dropout() {
     let _lock = lock();
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     let inputs = block_inputs(2, 11, 32, 128);
-    let options = BlockOptions::new(4);
+    let options = LfmimBlockOptions::new(4);
     let x = inputs[0].clone().reshape([2, 11, 32]);
     let recorded = lfmim_block(
         x.clone(),

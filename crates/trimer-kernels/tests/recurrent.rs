@@ -2,10 +2,15 @@
 //!
 //! The path is chosen for the whole process, so every comparison holds a lock.
 
+#[path = "../src/testing/compare.rs"]
+mod compare;
+
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use trimer_kernels::{CellKind, Path, RecurrentState, recurrent, set_path};
+use trimer_kernels::{CellKind, KernelPath, RecurrentState, recurrent, set_kernel_path};
+
+use compare::{assert_close, assert_finite};
 
 static PATH: Mutex<()> = Mutex::new(());
 
@@ -98,17 +103,6 @@ fn floats(x: Tensor<1>) -> Vec<f32> {
     x.into_data().try_to_vec::<f32>().expect("f32 data")
 }
 
-fn assert_near(what: &str, a: &[f32], b: &[f32], bound: f32) {
-    assert_eq!(a.len(), b.len(), "{what}");
-    let scale = b.iter().fold(0.02_f32, |m, x| m.max(x.abs()));
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        assert!(
-            (a - b).abs() <= bound * scale,
-            "{what}, value {i}: {a} for {b} (scale {scale})"
-        );
-    }
-}
-
 #[test]
 fn fused_and_plain_agree() {
     let lock = PATH.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,13 +119,13 @@ fn fused_and_plain_agree() {
                         reverse,
                     };
                     let inputs = inputs(&case);
-                    set_path(Path::Plain);
+                    set_kernel_path(KernelPath::Plain);
                     let plain = run(&case, &inputs);
-                    set_path(Path::Auto);
+                    set_kernel_path(KernelPath::Auto);
                     let fused = run(&case, &inputs);
-                    assert_near(&format!("{case:?}, output"), &fused.0, &plain.0, 1e-5);
+                    assert_close(&format!("{case:?}, output"), &fused.0, &plain.0, 1e-5, 0.02);
                     for (i, (a, b)) in fused.1.iter().zip(&plain.1).enumerate() {
-                        assert_near(&format!("{case:?}, gradient {i}"), a, b, 3e-5);
+                        assert_close(&format!("{case:?}, gradient {i}"), a, b, 3e-5, 0.02);
                     }
                 }
             }
@@ -143,7 +137,7 @@ fn fused_and_plain_agree() {
 #[test]
 fn gradients_agree_with_finite_differences() {
     let lock = PATH.lock().unwrap_or_else(PoisonError::into_inner);
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     for kind in [CellKind::Lstm, CellKind::Gru] {
         let case = Case {
             kind,
@@ -155,6 +149,9 @@ fn gradients_agree_with_finite_differences() {
         };
         let base = inputs(&case);
         let (_, gradients) = run(&case, &base);
+        for (i, gradient) in gradients.iter().enumerate() {
+            assert_finite(&format!("{kind:?}, gradient {i}"), gradient);
+        }
         let loss = |inputs: &[Vec<f32>; 5]| {
             let (y, _) = run(&case, inputs);
             let w = wave(y.len(), 0.9, 1.0);
@@ -186,7 +183,7 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn results_repeat_bit_by_bit() {
     let lock = PATH.lock().unwrap_or_else(PoisonError::into_inner);
-    set_path(Path::Auto);
+    set_kernel_path(KernelPath::Auto);
     let case = Case {
         kind: CellKind::Lstm,
         batch: 40,

@@ -203,7 +203,7 @@ fn open_wgpu() -> Result<Opened, String> {
         let adapter = adapter_of(&device);
         let warning = in_software.then(|| {
             format!(
-                "the only adapter for `wgpu` ({}) computes in software; `--device cpu` is much faster",
+                "the only adapter for `wgpu` ({}) computes in software; `device=cpu` is much faster",
                 adapter.as_deref().unwrap_or("without a name")
             )
         });

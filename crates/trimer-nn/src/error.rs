@@ -111,9 +111,9 @@ impl Hint for NnError {
             Self::Weights { .. } => {
                 Some("a model is fully described by its run directory; give the run that wrote the weights".into())
             }
-            Self::Device { .. } => Some("`--device cpu` always works".into()),
+            Self::Device { .. } => Some("`device=cpu` always works".into()),
             Self::Io { source, .. } if is_full(source) => {
-                Some("free some space and continue with `trimer train --resume RUN`; what was saved before is whole".into())
+                Some("free some space and continue with `resume=RUN`; what was saved before is whole".into())
             }
             Self::ConfigType { reason, .. } => nearest_variant(reason),
             Self::Torch(e) => e.hint(),

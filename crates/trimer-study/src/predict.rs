@@ -15,6 +15,7 @@ use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
 use trimer_train::calibrate::Calibration;
 use trimer_train::predict::Predictions;
+use trimer_train::run::Parts;
 
 /// How utterances are answered about.
 #[derive(Debug, Clone)]
@@ -109,7 +110,10 @@ pub fn answer<'a>(
     let calibration = calibration(run, seed, options, &mut warnings)?;
     let device = &options.device;
     let mut predictions = if options.online || options.window.is_some() {
-        let parts = (options.online, options.window);
+        let parts = Parts {
+            online: options.online,
+            window: options.window,
+        };
         run.predict_in_parts(seed, corpus, rows, parts, device)?
     } else {
         run.predict_raw(seed, corpus, rows, device)?

@@ -105,7 +105,7 @@ fn check_edges(edges: &[usize]) -> Result<()> {
     if edges.is_empty() || edges[0] == 0 || !grow {
         let all: Vec<String> = edges.iter().map(usize::to_string).collect();
         return Err(NnError::ConfigRange {
-            key: "--length-edges".into(),
+            key: "length_edges".into(),
             value: all.join(","),
             expected: "growing numbers of turns from 1 on, for instance 5,10,20".into(),
         }

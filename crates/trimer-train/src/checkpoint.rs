@@ -3,10 +3,8 @@
 use crate::config::{Select, TrainConfig};
 use crate::data::Normaliser;
 use crate::error::Result;
-use crate::optim::Optimizer;
-use crate::plugins::Chain;
 use crate::schedule::Shape;
-use crate::step::StepLosses;
+use crate::step::{Learner, StepLosses};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +12,7 @@ use std::path::Path;
 use trimer_core::{HeadMap, Modality};
 use trimer_nn::batch::InputSpec;
 use trimer_nn::error::NnError;
-use trimer_nn::models::{AnyModel, FusionModel};
+use trimer_nn::models::FusionModel;
 use trimer_nn::weights::{
     NamedTensor, Stored, load_state_dict, load_stored, parameters, read_file, read_stored,
     state_dict, write_safetensors,
@@ -124,24 +122,23 @@ impl Progress {
 ///
 /// # Errors
 /// When the file cannot be written; an older one is then still whole.
-pub fn save<M: FusionModel>(
+pub fn save(
     path: &Path,
-    model: &M,
-    (optimizer, plugins): (&Optimizer, &Chain),
+    learner: &Learner,
     normaliser: &Normaliser,
     progress: &Progress,
 ) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    insert(&mut tensors, "model", state_dict(model));
-    insert(&mut tensors, "optimizer", optimizer.state());
+    insert(&mut tensors, "model", state_dict(&learner.model));
+    insert(&mut tensors, "optimizer", learner.optimizer.state());
     insert(&mut tensors, "normaliser", normaliser_state(normaliser));
     let progress = serde_json::to_string(progress).map_err(|e| NnError::Weights {
         path: path.to_owned(),
         reason: e.to_string(),
     })?;
     let mut about = vec![("progress", progress)];
-    if !plugins.is_empty() {
-        about.push(("plugins", plugins.state().to_string()));
+    if !learner.plugins.is_empty() {
+        about.push(("plugins", learner.plugins.state().to_string()));
     }
     Ok(write_safetensors(path, &tensors, &about)?)
 }
@@ -182,17 +179,16 @@ pub fn load_weights<M: FusionModel>(
     Ok((model, normaliser))
 }
 
-/// Reads what [`save`] wrote.
+/// Reads what [`save`] wrote into a learner of the same configuration; moments go to `device`.
 ///
 /// # Errors
-/// When the file cannot be read or belongs to another model.
+/// When the file cannot be read or belongs to another model. The learner is then of no use.
 pub fn load(
     path: &Path,
-    model: AnyModel,
+    learner: &mut Learner,
     input: &InputSpec,
-    (optimizer, plugins): (&mut Optimizer, &mut Chain),
     device: &Device,
-) -> Result<(AnyModel, Normaliser, Progress)> {
+) -> Result<(Normaliser, Progress)> {
     let (mut tensors, metadata) = read_file(path)?;
     let bad = |reason: String| NnError::Weights {
         path: path.to_owned(),
@@ -204,16 +200,18 @@ pub fn load(
     let progress: Progress = serde_json::from_str(progress).map_err(|e| bad(e.to_string()))?;
     let normaliser = take(&mut tensors, "normaliser");
     let normaliser = normaliser_of(normaliser, |t| t.values.clone(), input).map_err(bad)?;
-    let model = load_state_dict(model, &take(&mut tensors, "model")).map_err(bad)?;
+    let weights = take(&mut tensors, "model");
+    learner.model = load_state_dict(learner.model.clone(), &weights).map_err(bad)?;
     let state = take(&mut tensors, "optimizer");
-    check_optimizer(&model, &state).map_err(bad)?;
-    optimizer.load_state(&state, device);
+    check_optimizer(&learner.model, &state).map_err(bad)?;
+    learner.optimizer.load_state(&state, device);
     let state = match metadata.get("plugins") {
         Some(text) => serde_json::from_str(text).map_err(|e| bad(e.to_string()))?,
         None => serde_json::Value::Null,
     };
-    plugins.load_state(state, &model).map_err(bad)?;
-    Ok((model, normaliser, progress))
+    let Learner { model, plugins, .. } = learner;
+    plugins.load_state(state, model).map_err(bad)?;
+    Ok((normaliser, progress))
 }
 
 fn insert(

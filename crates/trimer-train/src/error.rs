@@ -63,7 +63,7 @@ impl Hint for TrainError {
             Self::Nn(e) => e.hint(),
             Self::Run { hint, .. } | Self::Plugin { hint, .. } => Some(hint.clone()),
             Self::Diverged { .. } => {
-                Some("lower `train.lr`, or clip gradients with `--set train.clip_norm=1.0`; `trimer corpus check` finds features that are NaN".into())
+                Some("lower `train.lr`, or clip gradients with `train.clip_norm=1.0`; `trimer corpus check` finds features that are NaN".into())
             }
             Self::CorpusFile(e) => e.hint(),
             Self::Metric(e) => e.hint(),

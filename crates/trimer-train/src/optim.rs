@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use trimer_kernels::descend;
+use trimer_kernels::sgd_step;
 use trimer_nn::config::check_range;
 use trimer_nn::weights::{NamedTensor, map_parameters, to_vec};
 
@@ -118,7 +118,7 @@ impl Optimizer {
             grad
         };
         match self.cfg.rule {
-            Rule::Sgd => descend(value, self.momentum(path, grad), lr),
+            Rule::Sgd => sgd_step(value, self.momentum(path, grad), lr),
             Rule::Adam | Rule::AdamW => {
                 let value = if self.cfg.rule == Rule::AdamW && decay > 0.0 {
                     value * (1.0 - lr * decay)

@@ -132,7 +132,8 @@ pub fn predict_with<M: FusionModel>(
 pub fn predict_windows<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,
-    (rows, windows): (&[usize], &[Window]),
+    rows: &[usize],
+    windows: &[Window],
     task: Task,
     batch_size: usize,
     device: &Device,

@@ -248,47 +248,39 @@ impl Trainer<'_> {
         let model = cfg
             .model
             .build(&cfg.input, cfg.task, mix(self.seed), self.device)?;
-        let mut optimizer = Optimizer::new(cfg.train.optimizer.clone());
-        let mut plugins = Chain::new(&cfg.plugins, cfg.input.modalities(), cfg.task);
+        let mut learner = Learner {
+            model,
+            optimizer: Optimizer::new(cfg.train.optimizer.clone()),
+            plugins: Chain::new(&cfg.plugins, cfg.input.modalities(), cfg.task),
+        };
         let last = self.file(LAST);
         if last.exists() {
             let plain = self.device.clone().inner();
-            let (model, normaliser, progress) = checkpoint::load(
-                &last,
-                model,
-                &cfg.input,
-                (&mut optimizer, &mut plugins),
-                &plain,
-            )
-            .map_err(|error| match error {
-                TrainError::Nn(NnError::Weights { path, reason }) => TrainError::Run {
-                    path,
-                    reason: format!("training cannot be continued from it: {reason}"),
-                    hint: "restore it, or remove it to train this seed from the start".into(),
-                },
-                other => other,
-            })?;
+            let (normaliser, progress) = checkpoint::load(&last, &mut learner, &cfg.input, &plain)
+                .map_err(|error| match error {
+                    TrainError::Nn(NnError::Weights { path, reason }) => TrainError::Run {
+                        path,
+                        reason: format!("training cannot be continued from it: {reason}"),
+                        hint: "restore it, or remove it to train this seed from the start".into(),
+                    },
+                    other => other,
+                })?;
             trim_log(&self.file(LOG), progress.global_step)?;
+            let plugins = &mut learner.plugins;
             plugins.resume(&self.file(PLUGIN_LOG), progress.epoch, progress.global_step)?;
             observer.message(&format!(
                 "seed {}: continuing after epoch {} and {} steps",
                 self.seed, progress.epoch, progress.step
             ));
             return Ok(State {
-                learner: Learner {
-                    model,
-                    optimizer,
-                    plugins,
-                },
+                learner,
                 normaliser,
                 progress,
             });
         }
-        let model = if cfg.init_weights.as_os_str().is_empty() {
-            model
-        } else {
-            load_weights(model, &cfg.init_weights)?
-        };
+        if !cfg.init_weights.as_os_str().is_empty() {
+            learner.model = load_weights(learner.model, &cfg.init_weights)?;
+        }
         let modalities = cfg.input.modalities();
         let normaliser = Normaliser::fit(
             cfg.data.normalise,
@@ -301,13 +293,9 @@ impl Trainer<'_> {
             ..Progress::default()
         };
         write_atomic(&self.file(LOG), b"")?;
-        plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
+        learner.plugins.resume(&self.file(PLUGIN_LOG), 0, 0)?;
         Ok(State {
-            learner: Learner {
-                model,
-                optimizer,
-                plugins,
-            },
+            learner,
             normaliser,
             progress,
         })
@@ -524,8 +512,7 @@ impl Trainer<'_> {
         state.learner.plugins.flush(&self.file(PLUGIN_LOG))?;
         checkpoint::save(
             &self.file(LAST),
-            &state.learner.model,
-            (&state.learner.optimizer, &state.learner.plugins),
+            &state.learner,
             &state.normaliser,
             &state.progress,
         )

@@ -44,7 +44,7 @@ pub static ROC_AUC: MetricInfo = MetricInfo {
     definition: "mean over classes of the probability that a sample of the class gets a higher score for it than one of the others, ties counting half",
     source: "scikit-learn `roc_auc_score(multi_class=\"ovr\", average=\"macro\")`",
     empty: "undefined where a class has no true sample or no sample of other classes",
-    compute: Compute::Decisions(|d| d.mean_area()),
+    compute: Compute::Decisions(|d| Some(d.sum_of_areas()? / d.n_classes() as f64)),
     ..TOP2_ACCURACY
 };
 

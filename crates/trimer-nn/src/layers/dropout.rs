@@ -2,7 +2,7 @@
 
 use crate::recorder::Recorder;
 use burn::tensor::{Tensor, TensorData};
-use trimer_kernels::dropout::{Site, Stream};
+use trimer_kernels::{DropoutSite, DropoutStream};
 
 /// Zeroes each value with probability `p` and scales the others by the inverse of what is kept.
 ///
@@ -29,7 +29,7 @@ pub fn drop_path(x: Tensor<3>, p: f64, recorder: &mut Recorder) -> Tensor<3> {
         return x;
     }
     let [batch, _, _] = x.dims();
-    let Some(stream) = Stream::new(recorder.next_seed(), Site::Values, p) else {
+    let Some(stream) = DropoutStream::new(recorder.next_seed(), DropoutSite::Values, p) else {
         return x;
     };
     let kept: Vec<f32> = stream

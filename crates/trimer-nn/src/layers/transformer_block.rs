@@ -5,7 +5,7 @@ use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
-use trimer_kernels::{BlockOptions, BlockWeights, lfmim_block};
+use trimer_kernels::{LfmimBlockOptions, LfmimBlockWeights, lfmim_block};
 
 /// Sizes and dropout of a [`TransformerBlock`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +106,7 @@ impl TransformerBlock {
         if self.is_watched() {
             return self.layer_by_layer(x, pad_mask, rec);
         }
-        let weights = BlockWeights {
+        let weights = LfmimBlockWeights {
             ln_1_weight: self.ln_1.weight.val(),
             ln_1_bias: self.ln_1.bias.val(),
             in_proj_weight: self.attn.in_proj_weight.val(),
@@ -124,7 +124,7 @@ impl TransformerBlock {
             ln_22_weight: self.ln_22.weight.val(),
             ln_22_bias: self.ln_22.bias.val(),
         };
-        let mut options = BlockOptions::new(self.attn.n_heads);
+        let mut options = LfmimBlockOptions::new(self.attn.n_heads);
         if rec.is_training() {
             options = options.with_dropout(self.attn.p_dropout, self.p_mlp, rec.next_seed());
         }

@@ -33,8 +33,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality};
-use trimer_kernels::dropout::{Site, Stream};
-use trimer_kernels::{PartyInputs, PartyOptions, PartyWeights, party_recurrence};
+use trimer_kernels::{
+    DialogueRnnInputs, DialogueRnnOptions, DialogueRnnWeights, DropoutSite, DropoutStream,
+    dialogue_rnn,
+};
 
 static INFO: ModelInfo = ModelInfo {
     id: "dialoguernn",
@@ -265,29 +267,30 @@ impl PartyCell {
         let [_, d_party] = self.p_cell.weight_hh.dims();
         let mut mask = |d: usize| {
             let drops = rec.is_training() && p > 0.0;
-            let stream = drops.then(|| Stream::new(rec.next_seed(), Site::Values, p))?;
+            let stream =
+                drops.then(|| DropoutStream::new(rec.next_seed(), DropoutSite::Values, p))?;
             stream.map(|stream| stream.factors(before.len(), d))
         };
-        let options = PartyOptions {
+        let options = DialogueRnnOptions {
             global_mask: mask(d_global),
-            party_mask: mask(d_party),
+            speaker_mask: mask(d_party),
             before,
             lengths,
         };
-        let inputs = PartyInputs {
+        let inputs = DialogueRnnInputs {
             global: ready.into_g.clone(),
-            party: ready.into_p.clone(),
+            speaker: ready.into_p.clone(),
             query: ready.queries.clone(),
         };
-        let weights = PartyWeights {
-            global_from_party: ready.from_party.clone(),
+        let weights = DialogueRnnWeights {
+            global_from_speaker: ready.from_party.clone(),
             global_hh: self.g_cell.weight_hh.val(),
             global_bias_hh: self.g_cell.bias_hh.val(),
-            party_from_context: ready.from_context.clone(),
-            party_hh: self.p_cell.weight_hh.val(),
-            party_bias_hh: self.p_cell.bias_hh.val(),
+            speaker_from_context: ready.from_context.clone(),
+            speaker_hh: self.p_cell.weight_hh.val(),
+            speaker_bias_hh: self.p_cell.bias_hh.val(),
         };
-        party_recurrence(inputs, weights, options)
+        dialogue_rnn(inputs, weights, options)
     }
 
     /// The speakers' states, and those of listeners, turn by turn.

@@ -151,7 +151,7 @@ impl ModelConfigOf for EfTransformerConfig {
                 reason: format!(
                     "`model.concat = \"feature\"` needs sequences of one length, the input has {lengths:?} frames"
                 ),
-                hint: "set `data.lengths` to one number for aligned data, or join along time with `--set model.concat=time`".into(),
+                hint: "set `data.lengths` to one number for aligned data, or join along time with `model.concat=time`".into(),
             });
         }
         Ok(())

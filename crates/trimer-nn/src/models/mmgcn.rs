@@ -34,7 +34,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 use trimer_core::{HeadMap, Modality, ModalityMap};
-use trimer_kernels::side_by_side;
+use trimer_kernels::concat;
 
 static INFO: ModelInfo = ModelInfo {
     id: "mmgcn",
@@ -213,7 +213,7 @@ impl FusionModel for Mmgcn {
         let nodes = dropout(nodes, p, rec);
         let states = self.graph.forward(nodes.clone(), &graph, rec);
         rec.tap("graph.out", &states.clone().unsqueeze_dim(0));
-        let features = side_by_side(nodes, states, modalities);
+        let features = concat(nodes, states, modalities);
         let features = relu(dropout(features, p, rec));
         ModelOutput {
             logits: HeadMap {

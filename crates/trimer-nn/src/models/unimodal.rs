@@ -117,7 +117,7 @@ impl ModelConfigOf for UnimodalConfig {
                     "`unimodal` is to read {}, the input has `{present}`",
                     self.modality
                 ),
-                hint: "choose another with `--set model.modality=audio` (or text, vision)".into(),
+                hint: "choose another with `model.modality=audio` (or text, vision)".into(),
             });
         }
         Ok(())

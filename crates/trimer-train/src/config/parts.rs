@@ -90,7 +90,7 @@ pub(crate) fn check_selection(
     if corpus.indices(Split::Valid).is_empty() {
         return Err(NnError::Corpus {
             reason: format!("the corpus `{}` has no valid split to select on", corpus.info().name),
-            hint: "give it one, hold out a part of train with `--set data.valid_from_train=0.1`, or keep the last epoch with `--set train.select=last`".into(),
+            hint: "give it one, hold out a part of train with `data.valid_from_train=0.1`, or keep the last epoch with `train.select=last`".into(),
         }.into());
     }
     Ok(())

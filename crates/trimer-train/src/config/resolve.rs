@@ -131,8 +131,8 @@ impl RunSpec {
             .into());
         }
         let label_columns = label_columns(self.train.unimodal_labels, task, corpus, &rows);
-        let selection = (&self.data, &self.train);
-        check_selection(selection, task, corpus, &input, label_columns)?;
+        let (data, train) = (&self.data, &self.train);
+        check_selection(data, train, task, corpus, &input, label_columns)?;
         let config = RunConfig {
             corpus_name: info.name.clone(),
             corpus_fingerprint: corpus.fingerprint(),
@@ -239,14 +239,14 @@ fn resolve_selection(train: &mut TrainConfig, select_on: SelectOn) -> Result<()>
         return refuse(
             "train.select_on",
             "\"test\"",
-            "`valid`; selecting on test has to be said with `--select-on test`",
+            "`valid`; selecting on test has to be said with `select_on=test`",
         );
     }
     if select_on == SelectOn::Test && train.select == Select::Last {
         return refuse(
             "train.select",
             "\"last\"",
-            "`best` with `--select-on test`: the last epoch is not selected at all",
+            "`best` with `select_on=test`: the last epoch is not selected at all",
         );
     }
     train.select_on = select_on;
@@ -302,7 +302,8 @@ fn check_task(model: &ModelConfig, task: Task) -> Result<()> {
 
 /// Refuses to start a run whose selection could never choose an epoch.
 fn check_selection(
-    (data, train): (&DataConfig, &TrainConfig),
+    data: &DataConfig,
+    train: &TrainConfig,
     task: Task,
     corpus: &Corpus,
     input: &InputSpec,
@@ -343,7 +344,7 @@ fn check_selection(
                 corpus.info().name,
                 if task == Task::Regression { "score" } else { "label" },
             ),
-            hint: "label it, keep the last epoch with `--set train.select=last`, or select by another head with `--set train.select_head=text`".into(),
+            hint: "label it, keep the last epoch with `train.select=last`, or select by another head with `train.select_head=text`".into(),
         }.into());
     }
     Ok(())
@@ -377,15 +378,15 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         }
         (TaskChoice::Binary, _, _) => lacks(
             "no yes/no labels",
-            "predict classes with `--set data.task=classification`, or scores with `--set data.task=regression`",
+            "predict classes with `data.task=classification`, or scores with `data.task=regression`",
         ),
         (TaskChoice::Classification, [], Some(_)) => lacks(
             "scores but no classes",
-            "predict scores with `--set data.task=regression`, or import with `--classes 5`",
+            "predict scores with `data.task=regression`, or import with `import.classes=5`",
         ),
         (TaskChoice::Regression, _, None) => lacks(
             "no scores",
-            "predict classes with `--set data.task=classification`, or fill the column `score` and import again",
+            "predict classes with `data.task=classification`, or fill the column `score` and import again",
         ),
         (TaskChoice::Auto | TaskChoice::Classification, [only], _) => lacks(
             &format!("only one class, `{only}`: there is nothing to tell apart"),
@@ -393,7 +394,7 @@ fn choose_task(corpus: &Corpus, choice: TaskChoice) -> Result<(Task, Vec<String>
         ),
         (TaskChoice::Auto | TaskChoice::Classification, [], _) => lacks(
             "no labels that a model can learn",
-            "it needs classes, scores, or yes/no labels (`--set data.task=binary`)",
+            "it needs classes, scores, or yes/no labels (`data.task=binary`)",
         ),
     }
 }

@@ -263,9 +263,7 @@ pub fn input_spec(
                 "the corpus `{}` has no {missing} features",
                 corpus.info().name
             ),
-            hint: format!(
-                "it has `{available}`; choose among them with `--set data.modalities=[..]`"
-            ),
+            hint: format!("it has `{available}`; choose among them with `data.modalities=[..]`"),
         }
         .into());
     }

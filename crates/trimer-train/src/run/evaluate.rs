@@ -114,8 +114,7 @@ fn check_labels(cfg: &RunConfig, corpus: &Corpus) -> Result<()> {
                 "the run predicts {ours}, the corpus `{}` has {theirs}",
                 corpus.info().name
             ),
-            hint: "predictions without an evaluation come from `trimer predict RUN --corpus DIR`"
-                .into(),
+            hint: "predict instead of evaluating: that needs no labels".into(),
         }
         .into())
     };

@@ -25,6 +25,7 @@ mod protocol;
 mod typed;
 
 pub use driver::{Outcome, train_run, train_without_test};
+pub use predict::Parts;
 pub use protocol::{Chosen, Inflation, Protocol, TestOpened};
 pub use typed::{Run, RunBuilder};
 
@@ -78,14 +79,14 @@ impl RunDir {
     pub fn create(path: &Path, config: RunConfig, environment: &serde_json::Value) -> Result<Self> {
         if let Some(reason) = occupied(path) {
             let resume = if path.join(CONFIG).is_file() {
-                format!(", or continue it with `--resume {}`", path.display())
+                format!(", or continue it with `resume={}`", path.display())
             } else {
                 String::new()
             };
             return Err(TrainError::Run {
                 path: path.to_owned(),
                 reason,
-                hint: format!("choose another `--out`{resume}"),
+                hint: format!("choose another `out`{resume}"),
             });
         }
         let existed = path.exists();
@@ -224,7 +225,7 @@ impl RunDir {
             CorpusError::NotFound { .. } => TrainError::Run {
                 path: path.clone(),
                 reason: "the corpus of this run is not there any more".into(),
-                hint: "tell where it is now with `--corpus DIR`".into(),
+                hint: "tell where it is now with `corpus=DIR`".into(),
             },
             other => other.into(),
         })?;
@@ -232,8 +233,7 @@ impl RunDir {
             return Err(TrainError::Run {
                 path: self.config.corpus_path.clone(),
                 reason: "the corpus has changed since the run was started".into(),
-                hint: "restore it, or evaluate on it knowingly with `trimer eval RUN --corpus DIR`"
-                    .into(),
+                hint: "restore it, or evaluate on it knowingly with `corpus=DIR`".into(),
             });
         }
         Ok(corpus)

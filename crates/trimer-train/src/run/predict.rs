@@ -17,6 +17,15 @@ use trimer_nn::batch::Batch;
 use trimer_nn::error::NnError;
 use trimer_nn::models::AnyModel;
 
+/// In which parts a conversation is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parts {
+    /// Each utterance from what was said before it.
+    pub online: bool,
+    /// So many turns at most.
+    pub window: Option<usize>,
+}
+
 impl RunDir {
     /// The selected model of a seed, without autodiff, with its normalisation.
     ///
@@ -32,10 +41,7 @@ impl RunDir {
             return Err(TrainError::Run {
                 path: file,
                 reason: format!("seed {seed} has no selected weights yet"),
-                hint: format!(
-                    "finish it with `trimer train --resume {}`",
-                    self.path.display()
-                ),
+                hint: format!("finish it with `resume={}`", self.path.display()),
             });
         }
         let model =
@@ -114,8 +120,7 @@ impl RunDir {
         self.predict_prepared(seed, corpus, rows, device, &|batch| batch)
     }
 
-    /// As [`Self::predict_raw`], a conversation in parts: `online`, each utterance from what was said before
-    /// it; with a `window`, from so many turns at most.
+    /// As [`Self::predict_raw`], a conversation in parts.
     ///
     /// # Errors
     /// When the model does not read conversations, or as [`Self::predict_raw`].
@@ -124,18 +129,18 @@ impl RunDir {
         seed: u64,
         corpus: &Corpus,
         rows: &[usize],
-        (online, window): (bool, Option<usize>),
+        parts: Parts,
         device: &Device,
     ) -> Result<Predictions> {
         self.check_online()?;
-        let windows = match window {
-            Some(n) if !online => conversation::windows(corpus, rows, n),
-            _ => conversation::growing(corpus, rows, window),
+        let windows = match parts.window {
+            Some(n) if !parts.online => conversation::windows(corpus, rows, n),
+            _ => conversation::growing(corpus, rows, parts.window),
         };
         self.with_model(seed, corpus, device, |model, loader, plain| {
             let cfg = &self.config;
-            let parts = (rows, &windows[..]);
-            predict_windows(model, loader, parts, cfg.task, cfg.train.batch_size, plain)
+            let batch_size = cfg.train.batch_size;
+            predict_windows(model, loader, rows, &windows, cfg.task, batch_size, plain)
         })
     }
 
@@ -150,7 +155,7 @@ impl RunDir {
                 "its model `{}` reads single utterances, not conversations",
                 self.config.model.info().id
             ),
-            hint: "such a model never sees what follows; leave `--online` out".into(),
+            hint: "such a model never sees what follows; leave `online` out".into(),
         })
     }
 

@@ -123,7 +123,7 @@ impl RunDir {
             path: self.path.clone(),
             reason: "the run selected its epoch on the test split: its test scores show nothing"
                 .into(),
-            hint: "train it with selection on validation; `--select-on test` shows it all the same, under a warning banner, with its selection bias".into(),
+            hint: "train it with selection on validation; `select_on=test` shows it all the same, under a warning banner, with its selection bias".into(),
         })
     }
 

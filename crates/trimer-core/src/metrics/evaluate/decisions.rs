@@ -220,16 +220,15 @@ impl<'a> DecisionDraw<'a> {
             .get_or_init(|| self.decisions.probabilities.as_ref().map(of))
     }
 
-    /// Mean over classes of the area under the curve of one class against the rest; `None` without
+    /// Sum over classes of the area under the curve of one class against the rest; `None` without
     /// probabilities.
-    pub(crate) fn mean_area(&self) -> Option<f64> {
+    pub(crate) fn sum_of_areas(&self) -> Option<f64> {
         let prediction = self.decisions.probabilities.as_ref()?;
         let areas = prediction
             .curves
             .iter()
             .map(|curve| curve.area(|i| f64::from(self.weights[i])));
-        let area: f64 = areas.sum();
-        Some(area / self.n_classes() as f64)
+        Some(areas.sum())
     }
 
     /// Two sentiments from the five classes of CH-SIMS; `None` with other classes.

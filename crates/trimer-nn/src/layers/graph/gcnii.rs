@@ -6,7 +6,7 @@ use crate::probe;
 use crate::recorder::Recorder;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::relu};
-use trimer_kernels::{Activation, LinearOptions, RecurrentState, linear, side_by_side};
+use trimer_kernels::{Activation, LinearOptions, RecurrentState, concat, linear};
 
 /// Sizes of a [`Gcnii`] module.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,7 +98,7 @@ impl Gcnii {
             let near = graph.propagate(states);
             // `θ [p; h_0] W + (1 - θ) ((1 - α) p + α h_0)` as one product: the second term is linear as well.
             let weight = weight.val() * theta + kept.clone() * (1.0 - theta);
-            let beside = side_by_side(near, first.clone(), 1);
+            let beside = concat(near, first.clone(), 1);
             let drops = rec.is_training() && p_dropout > 0.0;
             let options = LinearOptions {
                 activation: Activation::Relu,

@@ -34,7 +34,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Tensor};
 use config::blocks_per_layer;
 use trimer_core::{Head, HeadMap, Modality, ModalityMap};
-use trimer_kernels::{FusionInputs, fuse_streams, join, on_cpu};
+use trimer_kernels::{LfmimFusionInputs, join, lfmim_fusion, on_cpu};
 
 /// The model. Build it with [`ModelConfigOf::build`] of [`LfmimConfig`].
 #[derive(Module, Debug)]
@@ -205,7 +205,7 @@ impl Lfmim {
                 (ones.clone(), ones)
             }
         };
-        fuse_streams(FusionInputs {
+        lfmim_fusion(LfmimFusionInputs {
             joint,
             streams: streams.iter().map(|s| s.state.clone()).collect(),
             stream_weights,

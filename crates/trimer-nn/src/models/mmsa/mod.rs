@@ -22,7 +22,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 use trimer_core::{Modality, ModalityMap};
-use trimer_kernels::outer;
+use trimer_kernels::outer_product;
 
 /// The order in which the reference joins the modalities.
 const ORDER: [Modality; 3] = [Modality::Audio, Modality::Vision, Modality::Text];
@@ -301,12 +301,12 @@ pub(super) fn with_one(h: Tensor<2>) -> Tensor<2> {
 pub(super) fn tensor_fusion(vectors: &Vectors, p: f64, rec: &mut Recorder) -> Option<Tensor<2>> {
     let mut all: Vec<Tensor<2>> = in_order(vectors).map(|(_, h)| with_one(h)).collect();
     let last = all.pop()?;
-    let first = all.into_iter().reduce(|a, b| outer(a, b, None));
+    let first = all.into_iter().reduce(|a, b| outer_product(a, b, None));
     Some(match first {
         None => dropout(last, p, rec),
         Some(first) => {
             let drops = rec.is_training() && p > 0.0;
-            outer(first, last, drops.then(|| (p, rec.next_seed())))
+            outer_product(first, last, drops.then(|| (p, rec.next_seed())))
         }
     })
 }

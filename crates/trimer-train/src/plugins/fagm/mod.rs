@@ -338,7 +338,7 @@ impl TrainPlugin for Fagm {
                 &INFO,
                 host.model_info(),
                 "`fagm.variant=late` needs a linear classifier on one representation per modality",
-                "use `--set fagm.variant=inputs`",
+                "use `fagm.variant=inputs`",
             );
         }
         Ok(())
