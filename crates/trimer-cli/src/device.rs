@@ -7,7 +7,7 @@ use trimer_nn::device::{Opened, open};
 pub(crate) fn opened(name: &str) -> anyhow::Result<Opened> {
     let opened = open(name)?;
     if let Some(warning) = &opened.warning {
-        ui::warn(warning);
+        ui::warn_of_library(warning);
     }
     Ok(opened)
 }

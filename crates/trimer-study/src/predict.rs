@@ -15,6 +15,7 @@ use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
 use trimer_train::calibrate::Calibration;
 use trimer_train::predict::Predictions;
+use trimer_train::run::Parts;
 
 /// How utterances are answered about.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ pub fn answer<'a>(
     let calibration = calibration(run, seed, options, &mut warnings)?;
     let device = &options.device;
     let mut predictions = if options.online || options.window.is_some() {
-        let parts = trimer_train::run::Parts {
+        let parts = Parts {
             online: options.online,
             window: options.window,
         };

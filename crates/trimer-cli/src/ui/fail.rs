@@ -35,10 +35,10 @@ pub(crate) fn fail(error: &anyhow::Error) {
     }
 }
 
-/// What an error says, with flags for the options of a study.
+/// What an error says, with flags for the options that it names.
 fn message_of(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
-    if error.is::<StudyError>() {
+    if error.is::<StudyError>() || error.is::<TrainError>() || error.is::<NnError>() {
         keys::with_flags(&text, Words::Message)
     } else {
         text

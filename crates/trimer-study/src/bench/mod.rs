@@ -94,7 +94,7 @@ impl Benchmark {
         let config =
             ModelConfig::resolve(&self.model, self.preset.as_deref(), &self.model_keys()?)?;
         let dims = match (&self.dims, self.preset.as_deref()) {
-            (Some(dims), _) => dims.clone(),
+            (Some(dims), _) => *dims,
             (None, Some("released")) => RELEASED_DIMS,
             (None, _) => PAPER_DIMS,
         };

@@ -2,7 +2,8 @@
 
 use super::report::{Fault, Tally, ensure};
 use super::subject::{
-    HEADS, N, NO_HEAD, SEED, Subject, class_of, logits, not_finite, objective, score_of, values, yes_or_no,
+    HEADS, N, NO_HEAD, SEED, Subject, class_of, logits, not_finite, objective, score_of, values,
+    yes_or_no,
 };
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
 use crate::plugins::{Chain, StepInfo};
