@@ -1,4 +1,8 @@
 //! What studies do with the model: it is compared with LFMIM and explained.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows only functions marked as tests, not their helpers"
+)]
 
 use custom_model::GmuConfig;
 use trimer::corpus::synth::{self, SynthSpec};

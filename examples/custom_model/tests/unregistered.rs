@@ -1,5 +1,9 @@
 //! What a program says of a run whose model it does not know. Nothing is registered in this process: the
 //! run is made by the command line tool of this crate, which registers the model.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows only functions marked as tests, not their helpers"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,8 @@
 //! The model is registered as any other program would do it, and then put to everything that runs can do.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows only functions marked as tests, not their helpers"
+)]
 
 use custom_model::{Gmu, GmuConfig};
 use std::fs;
@@ -171,7 +175,7 @@ fn its_keys_are_as_strict_as_those_of_any_model() {
         overrides.resolve(Some("gmu"), &corpus, vec![1])
     };
     let config = resolve("d_hidden=24").unwrap().model;
-    assert_eq!(config.get(), Some(&GmuConfig { d_hidden: 24 }));
+    assert_eq!(config.get::<GmuConfig>(), Some(&GmuConfig { d_hidden: 24 }));
     let error = resolve("d_hiden=24").unwrap_err();
     assert!(error.to_string().contains("model.d_hiden"), "{error}");
     assert!(error.hint().unwrap().contains("model.d_hidden"));
