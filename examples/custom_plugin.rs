@@ -14,7 +14,9 @@ use trimer::corpus::synth::{self, SynthSpec};
 use trimer::models::Owner;
 use trimer::models::lfmim::LfmimConfig;
 use trimer::nn::weights::to_vec;
-use trimer::plugins::{GradientMap, Notes, PluginConfigOf, PluginInfo, Step, TrainPlugin};
+use trimer::plugins::{
+    GradientMap, ModelView, Notes, PluginConfigOf, PluginInfo, Start, Step, TrainPlugin, refuse,
+};
 use trimer::prelude::*;
 
 static INFO: PluginInfo = PluginInfo {
@@ -66,6 +68,29 @@ impl TrainPlugin for SameNorm {
         &INFO
     }
 
+    // Where no two modalities have parameters of their own there is nothing to make equal.
+    fn check(
+        &self,
+        host: &dyn ModelView,
+        _: &ModelOutput,
+        start: &Start<'_>,
+    ) -> trimer::train::Result<()> {
+        let parameters = host.parameter_ids();
+        let owns = |m: Modality| {
+            let mut paths = parameters.keys();
+            paths.any(|path| host.owner(path) == Owner::Modality(m))
+        };
+        if start.modalities.iter().filter(|m| owns(*m)).count() >= 2 {
+            return Ok(());
+        }
+        refuse(
+            &INFO,
+            host.model_info(),
+            "fewer than two modalities have parameters of their own",
+            "choose a model with layers for each modality, for instance `lfmim`",
+        )
+    }
+
     // Between the backward pass and the optimizer's step. What later steps depend on would go to `state`;
     // this plug-in has none.
     fn after_backward(
@@ -103,6 +128,8 @@ impl TrainPlugin for SameNorm {
 
 fn main() -> Result<(), Box<dyn Error>> {
     trimer::plugins::register::<SameNormConfig>()?;
+    // What every plug-in must hold, on every model that it takes.
+    trimer::conformance::check_plugin("same_norm")?;
 
     let dir = tempfile::tempdir()?;
     let spec = SynthSpec::preset("small")?;
