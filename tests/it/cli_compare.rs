@@ -234,7 +234,7 @@ fn a_row_without_a_recipe_is_named() {
     let line = "compare --corpus c --models lfmim,majority --recipes recipes --seeds 1 --out out";
     trimer(at, line)
         .ok()
-        .says(&["no recipe for these rows", "majority"]);
+        .says(&["no recipe for these systems", "majority"]);
     let notes = results(&at.join("out"))["notes"].to_string();
     assert!(notes.contains("no recipe"), "{notes}");
 }
@@ -533,7 +533,7 @@ fn what_cannot_be_compared_is_refused_before_anything_is_trained() {
     let dir = with_corpus(40);
     let at = dir.path();
     trimer(at, "compare --models lfmin --corpus c --out o").refused(&["lfmim"]);
-    trimer(at, "compare --models lfmim,lfmim --corpus c --out o").refused(&["two rows"]);
+    trimer(at, "compare --models lfmim,lfmim --corpus c --out o").refused(&["two systems"]);
     trimer(
         at,
         "compare --models lfmim --corpus c --out o --reference x",

@@ -410,10 +410,11 @@ fn a_stored_temperature_is_shown_before_and_after() {
     let at = dir.path();
     train(at, "c", "r", TINY);
     let calibration = at.join("r/seed-1/calibration.json");
-    let text =
-        r#"{"version": 1, "fitted_on": "valid", "heads": {"multimodal": {"temperature": 2.0}}}"#;
-    // what the seed may have stored itself gives way
-    fs::write(calibration, text).unwrap();
+    // What the seed stored itself gives way.
+    let text = fs::read_to_string(&calibration).unwrap();
+    let mut stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+    stored["heads"]["multimodal"]["temperature"] = 2.0.into();
+    fs::write(calibration, stored.to_string()).unwrap();
     let found = trimer(
         at,
         "report r --without robustness,embedding --out r.html --json",

@@ -80,6 +80,7 @@ impl FromStr for Head {
 
 /// One value per head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HeadMap<T> {
     /// The value of [`Head::Text`].
     pub text: T,

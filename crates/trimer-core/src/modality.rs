@@ -55,6 +55,7 @@ impl FromStr for Modality {
 
 /// One value per modality; nothing is ever selected by position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModalityMap<T> {
     /// The value of [`Modality::Text`].
     pub text: T,

@@ -88,7 +88,8 @@ pub fn check_task(run: &RunDir) -> Result<()> {
 /// When validation has no labels, or predictions cannot be had.
 ///
 /// ```no_run
-/// use trimer_nn::{burn::tensor::Device, train::RunDir};
+/// use trimer_nn::burn::tensor::Device;
+/// use trimer_train::RunDir;
 /// use trimer_study::calibration::{CalibratedRun, CalibrationOptions, evaluate, fit};
 ///
 /// let run = RunDir::open("runs/small-lfmim-1".as_ref())?;

@@ -45,7 +45,8 @@ pub fn check_labels(run: &RunDir, corpus: &Corpus, split: Split) -> Result<()> {
 ///
 /// ```no_run
 /// use trimer_core::corpus::Split;
-/// use trimer_nn::{burn::tensor::Device, train::RunDir};
+/// use trimer_nn::burn::tensor::Device;
+/// use trimer_train::RunDir;
 ///
 /// let run = RunDir::open("runs/small-lfmim-1".as_ref())?;
 /// let corpus = run.open_corpus()?;

@@ -18,6 +18,7 @@ use trimer_nn::NnError;
 use trimer_report::ReportError;
 use trimer_study::StudyError;
 use trimer_train::TrainError;
+use trimer_train::conformance::{Fault, Faults};
 
 /// Tells why a command failed: message, causes, hint.
 pub(crate) fn fail(error: &anyhow::Error) {
@@ -101,6 +102,8 @@ macro_rules! hinted {
 
 hinted! {
     CorpusError,
+    Fault,
+    Faults,
     Hinted,
     ImportError,
     LabelError,

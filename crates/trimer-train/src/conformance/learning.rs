@@ -2,8 +2,8 @@
 
 use super::report::{Fault, Tally, ensure};
 use super::subject::{
-    HEADS, N, NO_HEAD, SEED, Subject, class_of, logits, not_finite, objective, score_of, values,
-    yes_or_no,
+    HEADS, N, NO_HEAD, SEED, Subject, class_of, logits, moved, not_finite, objective, score_of,
+    values, yes_or_no,
 };
 use crate::optim::{Optimizer, OptimizerConfig, Rule};
 use crate::plugins::{Chain, StepInfo};
@@ -28,7 +28,7 @@ pub(super) fn gradients_reach(subject: &Subject, tally: &mut Tally) -> Result<()
     }
     let device = Device::flex().autodiff();
     for task in subject.tasks() {
-        let model = subject.build(task, &device)?;
+        let model = subject.build_moved(task, &device)?;
         let mut all = parameters(&model);
         all.retain(|path, _| !is_buffer(path));
         let sizes = all
@@ -66,11 +66,12 @@ fn reached(
 ) -> Result<BTreeMap<String, bool>, Fault> {
     let device = Device::flex().autodiff();
     let mut reached = BTreeMap::new();
-    // Dropout can keep a parameter out of one pass.
+    // Dropout can keep a parameter out of one pass, and so can a ReLU that these weights turn off.
     for seed in 0..4 {
         let batch = subject.batch(seed, 0.0, &device);
         let mut rec = Recorder::train(seed);
-        let (_, grads) = subject.loss_and_gradients(model, &batch, task, &mut rec)?;
+        let model = moved(model.clone(), seed);
+        let (_, grads) = subject.loss_and_gradients(&model, &batch, task, &mut rec)?;
         for (path, grad) in grads {
             let grad = values(&grad);
             let bad = not_finite(&grad);

@@ -111,7 +111,7 @@ pub(super) fn each_plugin(subject: &Subject, tally: &mut Tally) -> Result<(), Fa
         return Ok(());
     }
     let task = subject.main_task();
-    let model = subject.build(task, &Device::flex().autodiff())?;
+    let model = subject.build_moved(task, &Device::flex().autodiff())?;
     for config in fitting(subject, task, &model, tally)? {
         two_steps(&[config], subject, task, &model)?;
         tally.held();
@@ -125,7 +125,7 @@ pub(super) fn all_plugins(subject: &Subject, tally: &mut Tally) -> Result<(), Fa
         return Ok(());
     }
     for task in subject.tasks() {
-        let model = subject.build(task, &Device::flex().autodiff())?;
+        let model = subject.build_moved(task, &Device::flex().autodiff())?;
         let configs = fitting(subject, task, &model, tally)?;
         if !configs.is_empty() {
             two_steps(&configs, subject, task, &model)?;
@@ -142,7 +142,7 @@ pub(super) fn plugin_states(subject: &Subject, tally: &mut Tally) -> Result<(), 
         return Ok(());
     }
     let task = subject.main_task();
-    let model = subject.build(task, &Device::flex().autodiff())?;
+    let model = subject.build_moved(task, &Device::flex().autodiff())?;
     let configs = fitting(subject, task, &model, tally)?;
     if !configs.is_empty() {
         resumes(&configs, subject, &model)?;

@@ -3,7 +3,7 @@
 use super::report::Fault;
 use crate::config::TrainConfig;
 use crate::objective::Objective;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use std::collections::BTreeMap;
 use trimer_core::random::SplitMix64;
 use trimer_core::{Head, HeadMap, Modality, ModalityMap, ModalitySet};
@@ -12,7 +12,7 @@ use trimer_nn::models::{
     AnyModel, FusionModel, ModelConfig, ModelInfo, ModelOutput, Task, TaskKind, models,
 };
 use trimer_nn::recorder::Recorder;
-use trimer_nn::weights::{gradients, to_vec};
+use trimer_nn::weights::{gradients, is_buffer, map_parameters, to_vec};
 
 /// Utterances of a batch; at conversation level they make three conversations.
 pub(super) const N: usize = 6;
@@ -231,6 +231,12 @@ impl Subject {
         self.build_from(task, SEED, device)
     }
 
+    /// As [`Self::build`], with every parameter moved a little: a head that starts at zero hides from what
+    /// lies under it, and so does a ReLU that is off at first.
+    pub(super) fn build_moved(&self, task: Task, device: &Device) -> Result<AnyModel, Fault> {
+        Ok(moved(self.build(task, device)?, SEED))
+    }
+
     pub(super) fn build_from(
         &self,
         task: Task,
@@ -286,6 +292,21 @@ pub(super) fn score_of(i: usize, head: Head) -> f32 {
 /// Two yes/no labels.
 pub(super) fn yes_or_no(i: usize) -> Vec<bool> {
     vec![i.is_multiple_of(2), i.is_multiple_of(3)]
+}
+
+/// The model with a fifth of a standard deviation of noise on everything that is learned.
+pub(super) fn moved(model: AnyModel, seed: u64) -> AnyModel {
+    let mut of_parameter = seed << 32;
+    map_parameters(model, |path, value| {
+        if is_buffer(path) {
+            return value;
+        }
+        of_parameter += 1;
+        let [n] = value.dims();
+        let noise = noise(of_parameter, n);
+        let noise = Tensor::<1>::from_data(TensorData::from(noise.as_slice()), &value.device());
+        value + noise * 0.2
+    })
 }
 
 /// Uniform in -1.7..1.7, deviation about 1.
