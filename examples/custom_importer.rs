@@ -66,15 +66,16 @@ impl Importer for Lines {
                 .map_err(|e| refuse(e.to_string()).id(*id))?;
             let label = CLASSES.iter().position(|known| known == class);
             let label = label.ok_or_else(|| refuse(format!("`{class}` is not a class")).id(*id))?;
-            let number = |word: &&str| {
-                word.parse()
-                    .map_err(|_| refuse(format!("`{word}` is not a number")).id(*id))
-            };
-            let mut values = values.iter().map(number).collect::<Result<Vec<f32>, _>>()?;
-            let dim = values.len();
+            let mut frame = Vec::with_capacity(values.len());
+            for word in values {
+                let number = word.parse::<f32>();
+                frame
+                    .push(number.map_err(|_| refuse(format!("`{word}` is not a number")).id(*id))?);
+            }
+            let dim = frame.len();
             resolve_non_finite(
                 options.non_finite,
-                &mut values,
+                &mut frame,
                 dim,
                 file,
                 id,
@@ -88,7 +89,7 @@ impl Importer for Lines {
             utterance.labels.multimodal = Some(label as u32);
             let features = ModalityMap {
                 audio: Some(Frames {
-                    values: values.into(),
+                    values: frame.into(),
                     dim,
                 }),
                 ..ModalityMap::default()

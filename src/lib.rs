@@ -42,7 +42,7 @@
 //! # A model
 //!
 //! A model is built from its configuration, from what it will read ([`InputSpec`](nn::InputSpec)) and
-//! from what it is to predict ([`Task`](nn::Task)). It maps a [`Batch`](nn::Batch) to logits per head
+//! from what it is to predict ([`Task`]). It maps a [`Batch`](nn::Batch) to logits per head
 //! and knows no optimizer, no epoch and no file.
 //!
 //! ```

@@ -13,7 +13,7 @@
 //! | why a model said what it said | [`explain::explain`] |
 //! | runs, labels or a data card as one page | [`report`](mod@report) |
 //! | annotators' votes as labels, with their agreement | [`labels`] |
-//! | the registry with sizes, and speed | [`models`], [`bench`] |
+//! | the registry with sizes, and speed | [`models`], [`mod@bench`] |
 //!
 //! Nothing here prints: a [`StudyObserver`] is told what is being done, and results are values that
 //! know how to become text, JSON and pages.

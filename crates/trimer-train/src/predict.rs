@@ -127,8 +127,8 @@ pub fn predict_with<M: FusionModel>(
     predict_batches(model, loader, &batches, task, device, prepare).at_rows(rows)
 }
 
-/// As [`predict`], but a conversation is read in the given parts; see [`conversation::windows`] and
-/// [`conversation::growing`]. Rows that no part is asked about are left out.
+/// As [`predict`], but a conversation is read in the given parts; see [`windows`](crate::data::conversation::windows) and
+/// [`growing`](crate::data::conversation::growing). Rows that no part is asked about are left out.
 pub fn predict_windows<M: FusionModel>(
     model: &M,
     loader: &Loader<'_>,

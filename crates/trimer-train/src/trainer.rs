@@ -232,7 +232,7 @@ impl Trainer<'_> {
         let columns = label_columns(cfg.train.unimodal_labels, cfg.task, self.corpus, rows);
         let plain = self.device.clone().inner();
         let mut batches = rows.chunks(256).map(|rows| loader.batch(rows, &plain));
-        state.learner.model = fit(state.learner.model, &mut batches, &columns);
+        state.learner.model = fit(state.learner.model, &mut batches, columns);
         observer.message(&format!(
             "seed {}: fitted in closed form on {} utterances; there are no epochs",
             self.seed,

@@ -134,7 +134,7 @@ trait Erased: Send + std::fmt::Debug {
     fn fit(
         self: Box<Self>,
         batches: &mut dyn Iterator<Item = Batch>,
-        columns: &HeadMap<Head>,
+        columns: HeadMap<Head>,
     ) -> Box<dyn Erased>;
     fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device>;
     fn fork(self: Box<Self>, device: &Device) -> Box<dyn Erased>;
@@ -171,7 +171,7 @@ impl<M: FusionModel + 'static> Erased for M {
     fn fit(
         self: Box<Self>,
         batches: &mut dyn Iterator<Item = Batch>,
-        columns: &HeadMap<Head>,
+        columns: HeadMap<Head>,
     ) -> Box<dyn Erased> {
         match self.closed_form() {
             Some(fit) => Box::new(fit(*self, batches, columns)),

@@ -63,7 +63,7 @@ pub trait FusionModel: Module {
 
 /// Fits a model on the train split, given batch by batch in the order of the corpus; the columns tell
 /// which label column supervises each head.
-pub type ClosedForm<M> = fn(M, &mut dyn Iterator<Item = Batch>, &HeadMap<Head>) -> M;
+pub type ClosedForm<M> = fn(M, &mut dyn Iterator<Item = Batch>, HeadMap<Head>) -> M;
 
 /// What plug-ins, padding and batching may rely on. The defaults fit a model whose modality-wise layers
 /// begin with `text_`, `audio_` or `vision_`, whose utterances do not see one another, and that reads

@@ -69,7 +69,7 @@ impl ModelConfigOf for MajorityConfig {
     }
 }
 
-/// The baseline. Before [`FusionModel::fit`], all classes are equally likely and the score is 0.
+/// The baseline. Before [its fit](super::FusionModel::closed_form), all classes are equally likely and the score is 0.
 #[derive(Module, Debug)]
 pub struct Majority {
     /// Logarithms of the text label's frequencies, or its mean score; `[n_outputs]`, fitted without gradient.
@@ -114,7 +114,7 @@ impl FusionModel for Majority {
 }
 
 impl Majority {
-    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: HeadMap<Head>) -> Self {
         let mut sums = HeadMap::<Vec<f64>>::from_fn(|_| vec![0.0; self.task.n_outputs()]);
         let mut counts = HeadMap::<f64>::default();
         for batch in batches {
@@ -198,7 +198,7 @@ mod tests {
             batch(&[Some(2), Some(2)], &[Some(2.0), Some(-1.0)]),
         ];
         let columns = HeadMap::from_fn(|head| head);
-        let model = model.fit(&mut batches.clone().into_iter(), &columns);
+        let model = model.fit(&mut batches.clone().into_iter(), columns);
         let output = model.forward(&batches[0], &mut Recorder::eval());
         assert!(output.logits.text.is_none());
         to_vec(output.logits.multimodal.unwrap().narrow(0, 0, 1))

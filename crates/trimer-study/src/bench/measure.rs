@@ -198,7 +198,7 @@ fn one_step(
 ) -> Result<()> {
     if let Some(fit) = learner.model.closed_form() {
         let mut batches = std::iter::once(batch.clone());
-        learner.model = fit(learner.model.clone(), &mut batches, objective.columns());
+        learner.model = fit(learner.model.clone(), &mut batches, *objective.columns());
         return Ok(());
     }
     let mut rec = if dropout {

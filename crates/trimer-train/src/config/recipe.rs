@@ -12,9 +12,9 @@ use trimer_nn::error::NnError;
 pub struct Overrides {
     /// Keys of the model's configuration, plus `id` and `preset`.
     pub model: toml::Table,
-    /// Keys of [`DataConfig`].
+    /// Keys of [`DataConfig`](super::DataConfig).
     pub data: toml::Table,
-    /// Keys of [`TrainConfig`].
+    /// Keys of [`TrainConfig`](super::TrainConfig).
     pub train: toml::Table,
     /// Keys of each plug-in's configuration, by its id.
     pub plugins: BTreeMap<String, toml::Table>,

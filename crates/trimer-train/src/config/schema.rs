@@ -70,7 +70,7 @@ impl DataConfig {
 /// Longest sequence that a model is built for; attention needs memory by its square.
 const MAX_LENGTH: usize = 16_384;
 
-/// [`Sampling`], or what the model prescribes.
+/// [`Sampling`](trimer_nn::Sampling), or what the model prescribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SamplingChoice {
@@ -181,7 +181,7 @@ pub struct TrainConfig {
     pub modality_dropout: f64,
     /// Which epoch is kept.
     pub select: Select,
-    /// The split that chooses it; no recipe may say `test`, see [`Overrides::select_on`].
+    /// The split that chooses it; no recipe may say `test`, see [`Overrides::select_on`](super::Overrides::select_on).
     #[serde(default)]
     pub select_on: SelectOn,
     /// Validation metric that selects; empty = `accuracy`, or `mae` for scores.

@@ -4,7 +4,7 @@
 //!
 //! | what | function |
 //! |---|---|
-//! | scores of one modality alone, from the classifier's parts | [`LateFusion::alone`](super::LateFusion::alone) |
+//! | scores of one modality alone, from the classifier's parts | [`LateFusion::alone`](trimer_nn::models::LateFusion::alone) |
 //! | `s_u`, the summed probability of the true class | [`confidence`] |
 //! | `ρ_u = s_u / s_w`, `k_u = 1 - tanh(α ρ_u)` where `ρ_u > 1` | [`coefficients`] |
 //! | `g ← k g + ε`, `ε ~ N(0, std(g)²)` | [`OgmGe`] |

@@ -95,7 +95,7 @@ fn is_binary(corpus: &Corpus, names: &[String]) -> bool {
     space.binary == names && space.classes != names
 }
 
-/// Reads what [`write`] wrote about the same corpus.
+/// Reads what [`write()`] wrote about the same corpus.
 ///
 /// # Errors
 /// When the file cannot be read, or names an utterance that the corpus does not have.

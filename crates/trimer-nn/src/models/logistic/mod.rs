@@ -193,7 +193,7 @@ impl LinearModel {
     }
 }
 
-/// The baseline. Before [`FusionModel::fit`], every output is zero.
+/// The baseline. Before [its fit](super::FusionModel::closed_form), every output is zero.
 #[derive(Module, Debug)]
 pub struct Logistic {
     /// On text alone.
@@ -303,7 +303,7 @@ impl FusionModel for Logistic {
 }
 
 impl Logistic {
-    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: &HeadMap<Head>) -> Self {
+    fn fit(self, batches: &mut dyn Iterator<Item = Batch>, columns: HeadMap<Head>) -> Self {
         let mut collected = HeadMap::<Collected>::default();
         for batch in batches {
             let features = self.features(&batch);

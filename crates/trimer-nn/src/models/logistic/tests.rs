@@ -80,7 +80,7 @@ fn fitted(task: Task, c: f64) -> Logistic {
         scores: HeadMap::from_fn(|_| scores.to_vec()),
     };
     let columns = HeadMap::from_fn(|head| head);
-    model.fit(&mut std::iter::once(batch), &columns)
+    model.fit(&mut std::iter::once(batch), columns)
 }
 
 fn assert_near(ours: Vec<f32>, theirs: &[f32]) {
