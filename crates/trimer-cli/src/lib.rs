@@ -36,7 +36,7 @@ enum Verb {
     Plugins(commands::plugins::Args),
     /// Train a model on a corpus, or continue a run
     Train(commands::train::Args),
-    /// Judge a run: metrics per head under every convention that applies, with intervals
+    /// Evaluate a run: metrics per head under every convention that applies, with intervals
     Eval(commands::eval::Args),
     /// Train several models under one protocol, or take finished runs, and compare them
     Compare(commands::compare::Args),

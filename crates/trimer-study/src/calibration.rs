@@ -12,7 +12,7 @@ use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
-use trimer_train::calibrate::{Calibration, HeadCalibration, Judged};
+use trimer_train::calibrate::{CalibratedSplit, Calibration, HeadCalibration};
 
 /// What calibration does, by head; without heads that are not calibrated or have no labels.
 pub type Results = HeadMap<Option<CalibrationResult>>;
@@ -170,7 +170,7 @@ pub struct CalibrationReport {
     corpora: Vec<String>,
     model: &'static str,
     seeds: Vec<u64>,
-    pooled: HeadMap<Option<Judged>>,
+    pooled: HeadMap<Option<CalibratedSplit>>,
 }
 
 /// Evaluates the stored calibration of runs, which are folds of one experiment when there are
@@ -211,13 +211,13 @@ fn pool(
     runs: &[CalibratedRun<'_>],
     split: Split,
     device: &Device,
-) -> Result<HeadMap<Option<Judged>>> {
-    let mut pooled: HeadMap<Option<Judged>> = HeadMap::default();
+) -> Result<HeadMap<Option<CalibratedSplit>>> {
+    let mut pooled: HeadMap<Option<CalibratedSplit>> = HeadMap::default();
     for (i, CalibratedRun { run, corpus }) in runs.iter().enumerate() {
         if split == Split::Test {
             run.note_test_opened("calibrate")?;
         }
-        let mut heads = run.judge_calibration(corpus, split, device)?;
+        let mut heads = run.evaluate_calibration(corpus, split, device)?;
         for head in Head::ALL {
             let new = heads.get_mut(head).take();
             let old = pooled.get_mut(head);
@@ -236,7 +236,7 @@ fn pool(
 
 fn warning(runs: &[CalibratedRun<'_>]) -> Result<Option<String>> {
     for CalibratedRun { run, .. } in runs {
-        if let Some(warning) = run.protocol()?.stamp() {
+        if let Some(warning) = run.protocol()?.warning_banner() {
             return Ok(Some(warning));
         }
     }
@@ -244,7 +244,10 @@ fn warning(runs: &[CalibratedRun<'_>]) -> Result<Option<String>> {
 }
 
 /// Every head evaluated, with intervals.
-pub(crate) fn results(judged: &HeadMap<Option<Judged>>, targets: &[f64]) -> Result<Results> {
+pub(crate) fn results(
+    judged: &HeadMap<Option<CalibratedSplit>>,
+    targets: &[f64],
+) -> Result<Results> {
     let mut all = HeadMap::default();
     for (head, judged) in judged.iter() {
         if let Some(judged) = judged {
@@ -255,7 +258,7 @@ pub(crate) fn results(judged: &HeadMap<Option<Judged>>, targets: &[f64]) -> Resu
 }
 
 /// A value by seed; by run and seed where there are several runs.
-fn by_seed(judged: &Judged, of: &dyn Fn(&HeadCalibration) -> Value) -> Value {
+fn by_seed(judged: &CalibratedSplit, of: &dyn Fn(&HeadCalibration) -> Value) -> Value {
     let runs = judged.fitted.iter().map(|fitted| {
         let seeds = fitted.iter().map(|(seed, f)| (seed.to_string(), of(f)));
         Value::from(seeds.collect::<Map<_, _>>())
@@ -271,7 +274,7 @@ fn by_seed(judged: &Judged, of: &dyn Fn(&HeadCalibration) -> Value) -> Value {
 
 /// Per head what was fitted and what it does.
 pub(crate) fn heads_json(
-    judged: &HeadMap<Option<Judged>>,
+    judged: &HeadMap<Option<CalibratedSplit>>,
     results: &Results,
     targets: &[f64],
 ) -> Result<Map<String, Value>> {

@@ -9,7 +9,7 @@ use trimer_core::{Head, HeadMap};
 use trimer_nn::Task;
 use trimer_nn::burn::tensor::Device;
 use trimer_train::RunDir;
-use trimer_train::calibrate::Judged;
+use trimer_train::calibrate::CalibratedSplit;
 use trimer_train::data::labelled_rows_of_any;
 use trimer_train::run::Protocol;
 
@@ -22,7 +22,7 @@ pub struct Evaluation {
     pub calibration: Results,
     /// Which split was used for what.
     pub protocol: Protocol,
-    judged: HeadMap<Option<Judged>>,
+    judged: HeadMap<Option<CalibratedSplit>>,
     about: Map<String, Value>,
 }
 
@@ -66,7 +66,7 @@ pub fn evaluate(
         run.evaluate(corpus, split, device, &EvaluationOptions::default())?
     };
     let judged = if heads.iter().any(|(_, h)| h.is_some()) {
-        run.judge_calibration(corpus, split, device)?
+        run.evaluate_calibration(corpus, split, device)?
     } else {
         HeadMap::default()
     };
@@ -86,7 +86,7 @@ impl Evaluation {
     /// When a value cannot be written as JSON.
     pub fn to_json(&self) -> Result<Value> {
         let mut all = Map::new();
-        all.insert("stamp".into(), json!(self.protocol.stamp()));
+        all.insert("stamp".into(), json!(self.protocol.warning_banner()));
         all.insert("protocol".into(), serde_json::to_value(&self.protocol)?);
         all.extend(self.about.clone());
         all.insert("heads".into(), heads_json(&self.heads).into());

@@ -280,7 +280,7 @@ impl RobustnessReport {
     /// When a value cannot be written as JSON.
     pub fn to_json(&self) -> Result<Value> {
         let mut all = Map::new();
-        all.insert("stamp".into(), json!(self.protocol.stamp()));
+        all.insert("stamp".into(), json!(self.protocol.warning_banner()));
         all.insert("protocol".into(), serde_json::to_value(&self.protocol)?);
         all.extend(self.about.clone());
         all.insert("corruption_seed".into(), self.corruption_seed.into());

@@ -23,6 +23,6 @@ pub use config::FitOn;
 pub use config::{Overrides, RunConfig, RunSpec, SelectOn, TrainConfig, TuningRecord};
 pub use dataset::Dataset;
 pub use error::{Result, TrainError};
-pub use run::{Inflation, Outcome, Run, RunBuilder, RunDir, train_run, train_without_test};
+pub use run::{Outcome, Run, RunBuilder, RunDir, SelectionBias, train_run, train_without_test};
 pub use step::{Learner, StepLosses, StepSettings};
 pub use trainer::{EpochReport, Observer, StepReport};

@@ -16,19 +16,19 @@ use trimer_train::RunDir;
 /// Arguments of `trimer calibrate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The run directory; the folds of one experiment are judged together
+    /// The run directory; the folds of one experiment are evaluated together
     #[arg(required = true)]
     run: Vec<PathBuf>,
     /// Judge on another corpus than the one the run was trained on
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
-    /// The split to judge on; nothing is ever fitted on it
+    /// The split to evaluate on; nothing is ever fitted on it
     #[arg(long, default_value = "test", value_parser = ["train", "valid", "test"])]
     split: String,
     /// Fit again, on validation, what is stored already
     #[arg(long)]
     refit: bool,
-    /// Only fit and store; no split is judged, test stays closed
+    /// Only fit and store; no split is evaluated, test stays closed
     #[arg(long, conflicts_with_all = ["abstain_at", "report"])]
     fit_only: bool,
     /// Accuracies to abstain for, divided by commas: what the threshold that reached them on
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Write reliability diagrams and coverage curves to this HTML file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// `test` shows a run that selected on test all the same, stamped
+    /// `test` shows a run that selected on test all the same, under a warning
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
     /// Where to compute: cpu, cuda:0 or wgpu

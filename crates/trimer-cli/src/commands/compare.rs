@@ -52,10 +52,10 @@ pub(crate) struct Args {
     /// Runs to train at a time; results do not depend on it
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
-    /// The split that selects; `test` shows what that adds, and stamps every table
+    /// The split that selects; `test` shows what that adds, with a warning over every table
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
-    /// The split that is judged; `valid` only for rows that neither learn nor select on it
+    /// The split that is evaluated; `valid` only for systems that neither learn nor select on it
     #[arg(long, default_value = "test", value_parser = ["valid", "test"])]
     split: String,
     /// Where to compute: cpu, cuda:0 or wgpu
@@ -85,7 +85,7 @@ A file of rows:
     [[row]]
     name = \"LFMIM, text head\"
     model = \"lfmim\"                   # same settings as another row: trained once
-    head = \"text\"                     # judged head; `label` is what it is judged against
+    head = \"text\"                     # evaluated head; `label` is what it is compared with
 
 Writes results.json, .csv, .md, .tex and report.html to the directory, the runs to runs/.";
 

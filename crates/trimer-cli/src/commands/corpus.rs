@@ -45,7 +45,7 @@ pub(super) fn ceiling_table(ceiling: &Ceiling) -> String {
         .map(|(seen, a)| vec![seen.clone(), format!("{a:.4}")])
         .collect();
     table(
-        &["a perfect observer of", "accuracy on the multimodal label"],
+        &["Bayes-optimal, from", "accuracy on the multimodal label"],
         &rows,
     )
 }

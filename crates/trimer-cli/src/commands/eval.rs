@@ -23,10 +23,10 @@ pub(crate) struct Args {
     /// Judge on another corpus than the one the run was trained on
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
-    /// The split to judge on
+    /// The split to evaluate on
     #[arg(long, default_value = "test", value_parser = ["train", "valid", "test"])]
     split: String,
-    /// `test` shows a run that selected on test all the same, stamped
+    /// `test` shows a run that selected on test all the same, under a warning
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
     /// Judge with less than the model was trained on: every subset of its modalities, lost frames,

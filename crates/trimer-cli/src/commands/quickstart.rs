@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Answer> {
     let run = RunDir::create(&args.out.join("run"), config, &environment(device))?;
     train_to_end(&run, &corpus, device)?;
 
-    ui::note("3/4  judging it on the test split");
+    ui::note("3/4  evaluating it on the test split");
     super::eval::show(&run, &corpus, Split::Test, device, false)?;
     if let Some(ceiling) = corpus.ceiling() {
         ui::data(&super::corpus::ceiling_table(ceiling));

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long = "plugin", value_name = "ID", conflicts_with = "resume")]
     plugins: Vec<String>,
     /// Start from these weights (.safetensors, .pth or .pt under the reference's names); with
-    /// `--set train.epochs=0` they are judged as they are
+    /// `--set train.epochs=0` they are evaluated as they are
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     init: Option<PathBuf>,
     /// How many seeds to train, counted up from `--seed`
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// Continue this run where it stands
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
-    /// The split that selects the epoch; `test` shows what that adds, and stamps every result
+    /// The split that selects the epoch; `test` shows what that adds, with a warning over every result
     #[arg(long, default_value = "valid", value_parser = ["valid", "test"])]
     select_on: String,
     /// Where to compute: cpu, cuda:0 or wgpu

@@ -40,7 +40,7 @@ pub fn by_length(
     let options = EvaluationOptions::default();
     let bins = bins::evaluate_by_length(run, corpus, split, edges, device, &options)?;
     Ok(LengthReport {
-        warning: run.protocol()?.stamp(),
+        warning: run.protocol()?.warning_banner(),
         bins,
         about: about(run, corpus, split),
     })

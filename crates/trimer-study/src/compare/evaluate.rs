@@ -128,7 +128,7 @@ fn system_report(
         .collect::<Result<Vec<_>, _>>()?;
     let gains: Vec<f64> = protocols
         .iter()
-        .filter_map(|p| p.inflation.as_ref().map(trimer_train::Inflation::gain))
+        .filter_map(|p| p.inflation.as_ref().map(trimer_train::SelectionBias::gain))
         .collect();
     Ok(SystemReport {
         name: system.system.name.clone(),

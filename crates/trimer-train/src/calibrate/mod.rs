@@ -5,9 +5,9 @@
 //! where temperatures and thresholds are kept. Predictions on disk stay as the model gave them.
 //! Nothing is ever fitted on test.
 
-mod judged;
+mod calibrated_split;
 
-pub use judged::{Judged, SHARES};
+pub use calibrated_split::{CalibratedSplit, SHARES};
 
 use crate::error::Result;
 use crate::predict::Predictions;

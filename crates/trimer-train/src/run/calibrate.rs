@@ -1,7 +1,7 @@
 //! The calibration of a run's seeds: fitted once on validation, stored next to their weights.
 
 use super::RunDir;
-use crate::calibrate::{Calibration, FILE, Judged};
+use crate::calibrate::{CalibratedSplit, Calibration, FILE};
 use crate::error::{Result, TrainError};
 use burn::tensor::Device;
 use std::path::PathBuf;
@@ -82,12 +82,12 @@ impl RunDir {
     ///
     /// # Errors
     /// When predictions or calibrations cannot be read.
-    pub fn judge_calibration(
+    pub fn evaluate_calibration(
         &self,
         corpus: &Corpus,
         split: Split,
         device: &Device,
-    ) -> Result<HeadMap<Option<Judged>>> {
+    ) -> Result<HeadMap<Option<CalibratedSplit>>> {
         let mut seeds = Vec::new();
         for &seed in &self.config.seeds {
             let Some(calibration) = self.calibration(seed)? else {
@@ -98,7 +98,7 @@ impl RunDir {
         }
         let (columns, task) = (self.columns(corpus), self.config.task);
         Ok(HeadMap::from_fn(|head| {
-            Judged::of_seeds(&seeds, corpus, head, *columns.get(head), task)
+            CalibratedSplit::of_seeds(&seeds, corpus, head, *columns.get(head), task)
         }))
     }
 }

@@ -26,7 +26,7 @@ mod typed;
 
 pub use driver::{Outcome, train_run, train_without_test};
 pub use predict::Parts;
-pub use protocol::{Chosen, Inflation, Protocol, TestOpened};
+pub use protocol::{Chosen, Protocol, SelectionBias, TestOpened};
 pub use typed::{Run, RunBuilder};
 
 use crate::config::{RunConfig, Select, parts};

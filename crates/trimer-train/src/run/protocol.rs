@@ -27,12 +27,12 @@ pub struct Protocol {
     pub tuning: Option<TuningRecord>,
     /// What selecting on test has added to the score; only of a run that did so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inflation: Option<Inflation>,
+    pub inflation: Option<SelectionBias>,
 }
 
 impl Protocol {
     /// What must stand over every result of a run that selected on test.
-    pub fn stamp(&self) -> Option<String> {
+    pub fn warning_banner(&self) -> Option<String> {
         if self.selected_on != Split::Test.as_str() {
             return None;
         }
@@ -48,7 +48,7 @@ impl Protocol {
 /// The selecting metric on test at the epoch that test chose and at the one that validation would
 /// have chosen, both of the same training, by seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Inflation {
+pub struct SelectionBias {
     /// The metric, of [`crate::TrainConfig::select_head`].
     pub metric: String,
     /// One entry per seed.
@@ -68,7 +68,7 @@ pub struct Chosen {
     pub at_valid_epoch: f64,
 }
 
-impl Inflation {
+impl SelectionBias {
     /// The difference, mean over seeds.
     pub fn gain(&self) -> f64 {
         let gains: Vec<f64> = self
@@ -148,7 +148,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When a log cannot be read.
-    pub fn inflation(&self) -> Result<Option<Inflation>> {
+    pub fn inflation(&self) -> Result<Option<SelectionBias>> {
         let train = &self.config.train;
         if train.select_on != SelectOn::Test {
             return Ok(None);
@@ -177,7 +177,7 @@ impl RunDir {
                 seeds.insert(seed, chosen);
             }
         }
-        Ok((!seeds.is_empty()).then(|| Inflation {
+        Ok((!seeds.is_empty()).then(|| SelectionBias {
             metric: metric.into(),
             seeds,
         }))

@@ -31,7 +31,7 @@ pub(super) fn show(
     if args.json {
         return ui::json(&report.to_json()?);
     }
-    if let Some(warning) = report.protocol.stamp() {
+    if let Some(warning) = report.protocol.warning_banner() {
         ui::data(&format!("{warning}\n"));
     }
     ui::data(&format!(

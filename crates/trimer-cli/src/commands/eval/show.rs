@@ -27,7 +27,7 @@ pub(in crate::commands) fn show(
         return ui::json(&found.to_json()?);
     }
     let protocol = &found.protocol;
-    if let Some(warning) = protocol.stamp() {
+    if let Some(warning) = protocol.warning_banner() {
         ui::data(&format!("{warning}\n"));
     }
     ui::data(&format!(

@@ -161,7 +161,7 @@ impl<'a> EvaluatedRun<'a> {
             "corpus": self.corpus.info().name,
             "corpus_fingerprint": self.corpus.fingerprint(),
             "seeds": self.run.config.seeds,
-            "stamp": self.protocol.stamp(),
+            "stamp": self.protocol.warning_banner(),
             "heads": kept(&self.own),
             "heads_on_multimodal_label": kept(&self.joint),
         });

@@ -18,7 +18,7 @@ pub(super) const INFO: SectionInfo = SectionInfo {
 fn make(run: &EvaluatedRun<'_>, options: &ReportOptions) -> Result<Part> {
     let p = &run.protocol;
     let mut blocks = Vec::new();
-    if let Some(warning) = p.stamp() {
+    if let Some(warning) = p.warning_banner() {
         blocks.push(Block::Callout(Callout::Warning, warning));
     }
     let mut facts = Table::new("", [Column::text(""), Column::text("")]);

@@ -12,7 +12,7 @@ pub(in crate::report::run) fn section(
 ) -> Section {
     let mut section = Section::new("Summary");
     for run in runs {
-        if let Some(warning) = run.protocol.stamp() {
+        if let Some(warning) = run.protocol.warning_banner() {
             section = section.warning(format!("{}: {warning}", run.name));
         }
     }

@@ -22,7 +22,7 @@ pub const SHARES: [f64; 20] = [
 /// A head's decisions on a split, seed by seed, as the model gave their probabilities and
 /// calibrated. Several runs (folds) can be pooled.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judged {
+pub struct CalibratedSplit {
     /// Decisions per utterance: 1, or the number of yes/no labels.
     pub per_utterance: usize,
     /// As the model gave them, one entry per seed.
@@ -35,7 +35,7 @@ pub struct Judged {
     lengths: Vec<usize>,
 }
 
-impl Judged {
+impl CalibratedSplit {
     /// Appends another run's decisions, seed by seed in their order.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Judged {
     }
 }
 
-impl Judged {
+impl CalibratedSplit {
     /// The decisions of `head` by several seeds that have a calibration, on labels of `column`. `None` where
     /// some seed has no calibration for the head, or nothing is labelled.
     pub fn of_seeds(
