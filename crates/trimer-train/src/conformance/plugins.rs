@@ -154,7 +154,7 @@ pub(super) fn plugin_states(subject: &Subject, tally: &mut Tally) -> Result<(), 
 /// One plug-in alone on one model.
 pub(super) fn steps(config: &PluginConfig, host: &Subject, tally: &mut Tally) -> Result<(), Fault> {
     let task = host.main_task();
-    let model = host.build(task, &Device::flex().autodiff())?;
+    let model = host.build_moved(task, &Device::flex().autodiff())?;
     if let Some(why) = refusal(config, host, task, &model)? {
         tally.skip(why);
         return Ok(());
@@ -167,7 +167,7 @@ pub(super) fn steps(config: &PluginConfig, host: &Subject, tally: &mut Tally) ->
 /// The state of one plug-in alone on one model.
 pub(super) fn state(config: &PluginConfig, host: &Subject, tally: &mut Tally) -> Result<(), Fault> {
     let task = host.main_task();
-    let model = host.build(task, &Device::flex().autodiff())?;
+    let model = host.build_moved(task, &Device::flex().autodiff())?;
     if let Some(why) = refusal(config, host, task, &model)? {
         tally.skip(why);
         return Ok(());
